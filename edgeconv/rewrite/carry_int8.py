@@ -1,0 +1,175 @@
+"""Puts the quantizer's integers into a float .tflite file, bit for bit.
+
+The float weights that the converter wrote lie on the quantizer's grid: scale · q with q in [−127, 127] and 127 reached in each
+output channel, so q = round(w / (absmax / 127)) recovers the integers, also where the converter folded a factor per
+channel into the weight. Ops with a dynamic kernel then compute in int8 (the runtime quantizes the activations); every
+other op gets its weight through a DEQUANTIZE, which runtimes unpack once at load.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeconv import fingerprint
+from edgeconv.rewrite import flatbuffer
+from edgeconv.rewrite.flatbuffer import Array
+
+#: Largest distance of w / scale from an integer that float32 rounding of scale · q explains (127 · 2^-23, times a few folds).
+GRID_TOLERANCE = 1e-3
+
+#: Ops whose second input is a weight, and the axis of its output channel.
+OUTPUT_AXIS = {
+    "CONV_2D": 0,
+    "FULLY_CONNECTED": 0,
+    "DEPTHWISE_CONV_2D": 3,
+    "TRANSPOSE_CONV": 0,
+    "CONV_3D": 4,
+    "BATCH_MATMUL": -1,
+}
+WEIGHT = 1
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A weight that was put in as int8.
+
+    Attributes:
+        tensor: its name in the file.
+        op: the builtin that reads it.
+        digest: of the integers, output channel first; equals the quantizer's where it was carried bit for bit.
+        elements: how many integers.
+    """
+
+    tensor: str
+    op: str
+    digest: str
+    elements: int
+
+
+def digest_of(integers: Array, axis: int) -> str:
+    """Digest of int8 weights that does not depend on where the output channel stands.
+
+    Args:
+        integers: any integer dtype, values in [−128, 127].
+        axis: the output channel's axis; the others keep their order.
+    """
+    first = np.moveaxis(integers.astype(np.int8), axis, 0)
+    return fingerprint.of_bytes(np.ascontiguousarray(first.reshape(first.shape[0], -1)).tobytes())
+
+
+def recover(weight: Array, axis: int) -> tuple[Array, Array] | None:
+    """Integers (int8) and scales (float32, one an output channel) of a float32 weight; None if it is off the grid."""
+    first = np.moveaxis(weight, axis, 0)
+    rows = first.reshape(first.shape[0], -1)
+    peaks = np.abs(rows).max(axis=1)
+    if not np.isfinite(peaks).all():
+        return None
+    scale = np.where(peaks > 0, peaks / np.float32(127), np.float32(1)).astype(np.float32)
+    exact = rows / scale[:, None]
+    rounded = np.round(exact)
+    if np.abs(exact - rounded).max(initial=0) > GRID_TOLERANCE:
+        return None
+    integers = np.moveaxis(rounded.astype(np.int8).reshape(first.shape), 0, axis)
+    return np.ascontiguousarray(integers), scale
+
+
+def carry(model: Any, wanted: set[str], dynamic: set[str]) -> list[Carried]:
+    """Replace float weights by int8 in place.
+
+    Args:
+        model: `ModelT` of a float file.
+        wanted: digests (`digest_of`) of what the quantizer quantized. A weight whose integers match none of them but lie
+            on the grid and number at least 64 is taken too: the converter may have split or merged weights.
+        dynamic: builtins that compute with int8 weights and float activations in every runtime of the target.
+
+    Returns:
+        What was replaced.
+    """
+    done: list[Carried] = []
+    if not wanted:
+        return done
+    for graph in model.subgraphs:
+        users: dict[int, list[tuple[Any, int]]] = defaultdict(list)
+        for op in graph.operators:
+            for position, index in enumerate(op.inputs):
+                users[int(index)].append((op, position))
+        for index in sorted(users):
+            carried = _carry_one(model, graph, index, users[index], wanted, dynamic)
+            if carried is not None:
+                done.append(carried)
+    return done
+
+
+def _carry_one(
+    model: Any, graph: Any, index: int, users: list[tuple[Any, int]], wanted: set[str], dynamic: set[str]
+) -> Carried | None:
+    if index < 0:
+        return None
+    tensor = graph.tensors[index]
+    weight = flatbuffer.constant(model, tensor)
+    names = {flatbuffer.op_name(model, op) for op, _ in users}
+    if weight is None or weight.dtype != np.float32 or weight.ndim < 2 or len(names) != 1:
+        return None
+    op = names.pop()
+    axis = OUTPUT_AXIS.get(op)
+    if axis is None or any(position != WEIGHT for _, position in users):
+        return None
+    axis %= weight.ndim
+    found = recover(weight, axis)
+    if found is None:
+        return None
+    integers, scale = found
+    digest = digest_of(integers, axis)
+    if digest not in wanted and weight.size < 64:
+        return None
+    if op in dynamic:
+        _make_int8(model, tensor, integers, scale, axis)
+    else:
+        _insert_dequantize(model, graph, index, integers, scale, axis)
+    return Carried((tensor.name or b"").decode(), op, digest, int(weight.size))
+
+
+def _make_int8(model: Any, tensor: Any, integers: Array, scale: Array, axis: int) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(integers.tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    tensor.buffer = len(model.buffers) - 1
+    tensor.type = schema.TensorType.INT8
+    quantization = schema.QuantizationParametersT()
+    quantization.scale = scale
+    quantization.zeroPoint = np.zeros(scale.size, np.int64)
+    quantization.quantizedDimension = axis
+    tensor.quantization = quantization
+
+
+def _insert_dequantize(model: Any, graph: Any, index: int, integers: Array, scale: Array, axis: int) -> None:
+    """A new int8 constant, and a DEQUANTIZE before all else whose output is the old tensor, now computed."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    old = graph.tensors[index]
+    stored = schema.TensorT()
+    stored.shape = old.shape
+    stored.name = (old.name or b"") + b"/int8"
+    _make_int8(model, stored, integers, scale, axis)
+    graph.tensors.append(stored)
+    old.buffer = 0
+    dequantize = schema.OperatorT()
+    dequantize.opcodeIndex = flatbuffer.op_code(model, schema.BuiltinOperator.DEQUANTIZE, 2)
+    dequantize.inputs = [len(graph.tensors) - 1]
+    dequantize.outputs = [index]
+    graph.operators.insert(0, dequantize)
+
+
+def drop_unused_buffers(model: Any) -> None:
+    """Empty the buffers that no tensor and no metadata reads, keeping every index."""
+    used = {int(tensor.buffer) for graph in model.subgraphs for tensor in graph.tensors}
+    used |= {int(entry.buffer) for entry in model.metadata or []}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None

@@ -1,0 +1,34 @@
+"""Names nodes for a person: how many, of which op, and which PyTorch modules they came from."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+#: The key under which torch.onnx keeps the names of the modules around a node.
+SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def describe_nodes(nodes: Iterable[Any], most: int = 3) -> str:
+    """Sentence part for `onnx.NodeProto`s: "Det (in 'head.det') and 2 more, Unique (node 'n7')"."""
+    by_op: dict[str, list[str]] = defaultdict(list)
+    for node in nodes:
+        by_op[f"{node.domain}::{node.op_type}" if node.domain else node.op_type].append(_place(node))
+    parts = []
+    for op, places in by_op.items():
+        shown = list(dict.fromkeys(places))
+        more = f" and {len(shown) - most} more" if len(shown) > most else ""
+        parts.append(f"{op} ({', '.join(shown[:most])}{more})")
+    return ", ".join(parts)
+
+
+def _place(node: Any) -> str:
+    scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
+    try:
+        names = ast.literal_eval(scopes) if scopes else []
+    except (SyntaxError, ValueError):
+        names = []
+    module = str(names[-2]) if len(names) > 1 else ""
+    return f"in {module!r}" if module else f"node {node.name or node.output[0]!r}"

@@ -1,0 +1,112 @@
+"""Reads and writes .tflite files as editable objects (TFLite schema v3, file identifier TFL3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeconv.errors import BadOutput
+Array = npt.NDArray[Any]
+
+#: The schema demands 16-byte alignment of buffer data (`force_align: 16`); flatbuffers' Python builder ignores that.
+ALIGNMENT = 16
+#: Offsets in a flatbuffer are signed 32-bit.
+MAX_BYTES = 2**31 - 1
+
+
+def read(path: Path) -> Any:
+    """The file as a `ModelT` object tree. Raises BadOutput if it is not a TFLite flatbuffer."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = path.read_bytes()
+    if len(data) < 8 or data[4:8] != b"TFL3":
+        raise BadOutput(f"{path.name} is not a TFLite file: its identifier is not TFL3")
+    return schema.ModelT.InitFromPackedBuf(data, 0)
+
+
+def write(model: Any, path: Path) -> None:
+    """Write a `ModelT` with every buffer aligned to 16 bytes. Raises BadOutput past 2 GB."""
+    import flatbuffers
+
+    total = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    if total > MAX_BYTES:
+        raise BadOutput(f"the model's constants take {total / 1e9:.1f} GB; a .tflite file cannot exceed 2 GB")
+    model.buffers = [_aligned(buffer) for buffer in model.buffers]
+    builder = flatbuffers.Builder(total + total // 8 + (1 << 16))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(builder.Output())
+
+
+def _aligned(buffer: Any) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+        def Pack(self, builder: Any) -> Any:  # noqa: N802 - the generated code's name
+            offset = None
+            if self.data is not None and len(self.data):
+                raw = np.asarray(self.data, np.uint8).tobytes()
+                builder.StartVector(1, len(raw), ALIGNMENT)
+                builder.head -= len(raw)
+                builder.Bytes[builder.head : builder.head + len(raw)] = raw
+                offset = builder.EndVector()
+            schema.BufferStart(builder)
+            if offset is not None:
+                schema.BufferAddData(builder, offset)
+            return schema.BufferEnd(builder)
+
+    aligned = AlignedBuffer()
+    aligned.data = buffer.data
+    return aligned
+
+
+def op_name(model: Any, op: Any) -> str:
+    """Name of an operator's builtin, or "CUSTOM:<name>"."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = model.operatorCodes[op.opcodeIndex]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if number == schema.BuiltinOperator.CUSTOM:
+        return f"CUSTOM:{(code.customCode or b'').decode()}"
+    return _names(schema.BuiltinOperator)[number]
+
+
+def type_name(number: int) -> str:
+    """Name of a tensor type: FLOAT32, INT8, …"""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return _names(schema.TensorType)[number]
+
+
+def constant(model: Any, tensor: Any) -> Array | None:
+    """A float32 or int8 constant's array; None for computed tensors and other types."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = model.buffers[tensor.buffer].data
+    if data is None or not len(data):
+        return None
+    dtype = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT8: np.int8}.get(tensor.type)
+    if dtype is None:
+        return None
+    return np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype).reshape(tuple(tensor.shape))
+
+
+def op_code(model: Any, builtin: int, version: int) -> int:
+    """Index of an operator code, added if the file does not have it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version == version:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode = builtin
+    code.deprecatedBuiltinCode = min(builtin, 127)
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def _names(enum: Any) -> dict[int, str]:
+    return {value: name for name, value in vars(enum).items() if not name.startswith("_")}

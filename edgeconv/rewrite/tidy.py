@@ -1,0 +1,87 @@
+"""Last touches on a legalized graph: names, folded constants, merged duplicates, and nothing of the machine it was made on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from edgeconv.rewrite.base import SCOPES, nodes
+
+
+def tidy(model: ir.Model, inputs: list[str], outputs: list[str]) -> dict[str, int]:
+    """Fold constants, drop what is unused, and give inputs and outputs the model's names.
+
+    Args:
+        model: changed in place.
+        inputs: the graph's inputs in order, by the names of the forward's parameters.
+        outputs: the graph's outputs in order.
+
+    Returns:
+        Nodes before minus nodes after, under "fold_constants".
+    """
+    before = sum(1 for _ in nodes(model))
+    fold(model)
+    _rename(model, inputs, outputs)
+    return {"fold_constants": before - sum(1 for _ in nodes(model))}
+
+
+def fold(model: ir.Model) -> None:
+    """Compute constant subgraphs, merge equal nodes and initializers, remove dead ones."""
+    import onnxscript.optimizer
+    from onnx_ir.passes import common
+
+    onnxscript.optimizer.fold_constants(model, onnx_shape_inference=False)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.CommonSubexpressionEliminationPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+    model.graph.sort()
+
+
+def _rename(model: ir.Model, inputs: list[str], outputs: list[str]) -> None:
+    """Rename graph inputs and outputs; a value that is both, or twice an output, gets an Identity of its own."""
+    graph = model.graph
+    for position, value in enumerate(list(graph.outputs)):
+        double = any(value is other for other in list(graph.outputs)[:position])
+        if value.producer() is None or double:
+            node = ir.Node("", "Identity", [value], name=f"output_{position}_identity")
+            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+            node.outputs[0].name = f"edgeconv.output_{position}"
+            graph.append(node)
+            graph.outputs[position] = node.outputs[0]
+    wanted = dict(zip([id(v) for v in graph.inputs], inputs, strict=True))
+    wanted.update(zip([id(v) for v in graph.outputs], outputs, strict=True))
+    taken = set(wanted.values())
+    produced = [value for node in nodes(model) for value in node.outputs]
+    for value in [*produced, *graph.initializers.values()]:
+        if id(value) not in wanted and value.name in taken:
+            fresh = f"{value.name}_inner"
+            while fresh in taken:
+                fresh += "_"
+            taken.add(fresh)
+            value.name = fresh
+    for value in [*graph.inputs, *graph.outputs]:
+        value.name = f"edgeconv.{wanted[id(value)]}"  # two steps, so that names can be swapped
+    for value in [*graph.inputs, *graph.outputs]:
+        value.name = wanted[id(value)]
+
+
+def strip(proto: Any) -> None:
+    """Remove from an `onnx.ModelProto` what names files and lines; the module path of each node stays.
+
+    The same model in another folder, or with another comment in its source, then gives the same bytes.
+    """
+    proto.producer_name, proto.producer_version, proto.doc_string = "edgeconv", "", ""
+    proto.graph.name, proto.graph.doc_string = "model", ""
+    del proto.metadata_props[:]
+    del proto.graph.metadata_props[:]
+    del proto.graph.value_info[:]
+    for node in proto.graph.node:
+        node.doc_string = ""
+        kept = [(entry.key, entry.value) for entry in node.metadata_props if entry.key == SCOPES]
+        del node.metadata_props[:]
+        for key, value in kept:
+            node.metadata_props.add(key=key, value=value)
+    for value in [*proto.graph.input, *proto.graph.output, *proto.graph.initializer]:
+        value.doc_string = ""
+        del value.metadata_props[:]

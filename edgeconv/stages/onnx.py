@@ -1,0 +1,185 @@
+"""Stage `onnx`: a PyTorch model, or an ONNX file of another opset, becomes ONNX at opset 13 with constants folded.
+
+torch.export's graphs are clean (one LayerNormalization, one MatMul a projection), so the exporter is torch.onnx with
+dynamo=True; it can only give opset 18, which `rewrite.legalize` brings down.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from edgeconv.artifact import Kind
+from edgeconv.errors import BadOutput, StageError, UnsupportedOp
+from edgeconv.source import ModelSource
+from edgeconv.stage import Job, Stage
+
+#: The opset that torch.onnx.export(dynamo=True) writes its graphs in.
+EXPORT_OPSET = 18
+
+
+@dataclass(frozen=True)
+class Onnx(Stage):
+    """Options of the stage.
+
+    Attributes:
+        opset: of the file; 13 is what the stages after it read.
+    """
+
+    opset: int = 13
+
+    name: ClassVar[str] = "onnx"
+    consumes: ClassVar[tuple[Kind, ...]] = ("torch",)
+    produces: ClassVar[Kind] = "onnx"
+    distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
+    built_from: ClassVar[tuple[str, ...]] = ("edgeconv.rewrite", "edgeconv.source.loading")
+    worker: ClassVar[str] = "torch"
+    preload: ClassVar[tuple[str, ...]] = ("torch", "torch.onnx", "onnx_ir", "onnxscript")
+
+    def requires(self, job: Job) -> None:
+        """Only opset 13 can be promised to the stages after this one."""
+        if self.opset != 13:
+            raise StageError(
+                f"opset {self.opset} was asked for; the chain reads opset 13", hint="set opset = 13 in [onnx]"
+            )
+
+    def build(self, job: Job) -> dict[str, Any]:
+        """Export or convert, legalize, fold, and write without paths or line numbers in it."""
+        import onnx
+        import onnx_ir as ir
+
+        from edgeconv.rewrite import tidy
+        from edgeconv.rewrite.legalize import to_opset_13
+
+        source = ModelSource.from_json(json.loads(job.source.read_text()))
+        if source.kind == "onnx":
+            model, inputs, outputs, notes = _from_file(source)
+        else:
+            model, inputs, outputs, notes = _from_torch(source)
+        passes = to_opset_13(model)
+        passes |= tidy.tidy(model, inputs, outputs)
+        proto = ir.serde.serialize_model(model)
+        tidy.strip(proto)
+        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True) if proto.ByteSize() < 2**31 - 1 else proto
+        _save(proto, job)
+        return {**notes, "passes": passes, "opset": self.opset, "nodes": len(proto.graph.node)}
+
+    def ensures(self, job: Job, notes: dict[str, Any]) -> None:
+        """The checker passes, the opset is the one asked for, and onnxruntime loads it."""
+        import onnx
+        import onnxruntime
+
+        try:
+            onnx.checker.check_model(str(job.destination), full_check=True)
+        except onnx.checker.ValidationError as error:
+            raise BadOutput(f"onnx.checker refuses the exported graph: {str(error).splitlines()[0]}") from error
+        model = onnx.load(str(job.destination))
+        opsets = {entry.domain: entry.version for entry in model.opset_import}
+        if opsets != {"": self.opset}:
+            raise BadOutput(f"the exported graph uses the opsets {opsets}, not {self.opset} alone")
+        try:
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            onnxruntime.InferenceSession(str(job.destination), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BadOutput(f"onnxruntime does not load the exported graph: {str(error).splitlines()[0]}") from error
+
+
+def _save(proto: Any, job: Job) -> None:
+    import onnx
+
+    if proto.ByteSize() >= 2**31 - 1:
+        raise StageError(
+            "the model's weights take more than 2 GB, which one ONNX file cannot hold",
+            hint="a .tflite file has the same limit; convert a smaller model",
+        )
+    onnx.save(proto, str(job.destination))
+
+
+def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, Any]]:
+    """Export with torch.onnx; returns the onnx_ir model, its input and output names, and notes."""
+    import contextlib
+    import io
+    import logging
+    import warnings
+
+    import torch
+
+    from edgeconv.source import loading
+
+    loaded = loading.load(source)
+    outputs = list(loading.flatten(loading.call(loaded.module, loaded.example)))
+    if not outputs:
+        raise StageError("the model's forward returns no tensor", hint="return a tensor, or a tuple or dict of tensors")
+    what = loaded.program if loaded.program is not None else loaded.module
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                what, (), kwargs=dict(loaded.example), dynamo=True, opset_version=EXPORT_OPSET, verbose=False,
+                optimize=True,
+            )  # fmt: skip
+    except Exception as error:
+        raise _export_error(error) from error
+    notes = {"warnings": list(loaded.warnings)}
+    return program.model, list(loaded.example), outputs, notes
+
+
+def _export_error(error: BaseException) -> StageError:
+    """What stopped the exporter: the innermost cause says it best."""
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    kinds = [type(cause).__name__ for cause in causes]
+    root = causes[-1]
+    lines = [line for line in str(root).strip().splitlines() if line.strip()]
+    text = lines[0][:400] if lines else kinds[-1]
+    if "DispatchError" in kinds or "No ONNX function found" in str(error):
+        return UnsupportedOp(
+            f"PyTorch's ONNX exporter has no translation: {text}",
+            hint="replace that operator in the model by others that compute the same",
+        )
+    return StageError(
+        f"torch.export could not trace the model ({kinds[-1]}: {text})",
+        hint="control flow that depends on tensor values cannot be exported; --traceback shows the line of the model",
+    )
+
+
+def _from_file(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, Any]]:
+    """Read an ONNX file, fix its input shapes as declared, and bring an old opset up to 13."""
+    import onnx
+    import onnx_ir as ir
+
+    from edgeconv.source import onnx_file
+
+    proto = onnx_file.read(source)
+    declared = {spec.name: spec for spec in source.inputs}
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    for value in [value for value in proto.graph.input if value.name in weights]:
+        proto.graph.input.remove(value)  # IR version 3 lists weights among the inputs
+    for value in proto.graph.input:
+        for dim, size in zip(value.type.tensor_type.shape.dim, _shape_of(declared, value), strict=True):
+            dim.Clear()
+            dim.dim_value = size
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}), default=1)
+    if opset < 13:
+        try:
+            proto = onnx.version_converter.convert_version(proto, 13)
+        except Exception as error:
+            raise StageError(
+                f"onnx cannot bring the file from opset {opset} to 13: {str(error).splitlines()[0][:300]}",
+                hint="export the model again at opset 13 or later",
+            ) from error
+    proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    names = [value.name for value in proto.graph.input]
+    outputs = [value.name for value in proto.graph.output]
+    return ir.serde.deserialize_model(proto), names, outputs, {"warnings": [], "source_opset": opset}
+
+
+def _shape_of(declared: dict[str, Any], value: Any) -> tuple[int, ...]:
+    if value.name in declared:
+        shape: tuple[int, ...] = declared[value.name].shape
+        return shape
+    return tuple(d.dim_value for d in value.type.tensor_type.shape.dim)

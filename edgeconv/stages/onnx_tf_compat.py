@@ -1,0 +1,140 @@
+"""Makes onnx-tf 1.10, archived in 2022, run on today's TensorFlow and onnx, and drives its op handlers directly.
+
+onnx-tf imports `onnx.mapping`, which onnx 1.15 removed, and two packages that do not import on current TensorFlow:
+tensorflow_addons (used only by its Hardmax handler) and tensorflow_probability (only by Bernoulli). All three are put
+in place before its first import.
+
+Its own graph module is not used: it feeds weights through Python lists (28 bytes a float) and is traced through
+AutoGraph, which takes seconds. `GraphModule` calls the same handlers with numpy arrays and no AutoGraph.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import types
+from typing import Any
+
+from edgeconv.errors import UnsupportedOp
+
+
+def install() -> None:
+    """Put the missing modules in place; does nothing the second time."""
+    if "onnx_tf" in sys.modules:
+        return
+    import onnx
+    from onnx import helper
+
+    if not hasattr(onnx, "mapping"):
+        codes = [
+            code
+            for name, code in onnx.TensorProto.DataType.items()
+            if name not in {"UNDEFINED"} and not name.startswith(("FLOAT8", "FLOAT4", "UINT4", "INT4", "UINT2", "INT2"))
+        ]
+        to_numpy = {code: helper.tensor_dtype_to_np_dtype(code) for code in codes}
+        mapping = types.ModuleType("onnx.mapping")
+        tables: dict[str, Any] = {
+            "TENSOR_TYPE_TO_NP_TYPE": to_numpy,
+            "NP_TYPE_TO_TENSOR_TYPE": {dtype: code for code, dtype in to_numpy.items()},
+            "TENSOR_TYPE_TO_STORAGE_TENSOR_TYPE": {c: helper.tensor_dtype_to_storage_tensor_dtype(c) for c in codes},
+        }
+        for name, table in tables.items():
+            setattr(mapping, name, table)
+        for owner in (onnx, helper):
+            owner.mapping = mapping  # type: ignore[attr-defined]
+        sys.modules["onnx.mapping"] = mapping
+    addons = types.ModuleType("tensorflow_addons")
+    addons.seq2seq = types.SimpleNamespace(hardmax=_hardmax)  # type: ignore[attr-defined]
+    sys.modules["tensorflow_addons"] = addons
+    probability = types.ModuleType("tensorflow_probability")
+    probability.distributions = types.SimpleNamespace()  # type: ignore[attr-defined]
+    sys.modules["tensorflow_probability"] = probability
+
+
+def _hardmax(logits: Any, name: str | None = None) -> Any:
+    """One at the largest entry of the last axis, zero elsewhere: what tensorflow_addons.seq2seq.hardmax gives."""
+    import tensorflow as tf
+
+    return tf.one_hot(tf.argmax(logits, axis=-1), tf.shape(logits)[-1], dtype=logits.dtype, name=name)
+
+
+def handlers(opset: int) -> dict[str, Any]:
+    """Handler class by op type of the default domain, for graphs of `opset`."""
+    install()
+    from onnx.helper import make_opsetid
+    from onnx_tf.common.handler_helper import get_all_backend_handlers
+
+    logging.getLogger("onnx-tf").setLevel(logging.ERROR)
+    found: dict[str, Any] = get_all_backend_handlers({o.domain: o.version for o in [make_opsetid("", opset)]})[""]
+    return found
+
+
+def missing_ops(model: Any, opset: int) -> list[Any]:
+    """Nodes of an `onnx.ModelProto` for which onnx-tf has no handler at `opset`, in graph order."""
+    table = handlers(opset)
+    return [
+        node
+        for node in model.graph.node
+        if node.domain not in {"", "ai.onnx"}
+        or node.op_type not in table
+        or not hasattr(table[node.op_type], f"version_{table[node.op_type].SINCE_VERSION}")
+    ]
+
+
+def concrete_function(model: Any, opset: int) -> Any:
+    """Trace an `onnx.ModelProto` of static or partly dynamic shape into a TensorFlow concrete function.
+
+    The function takes the graph's inputs by keyword and returns a dict in the order of the graph's outputs.
+    AutoGraph is tried only where a handler turns out to need it (Python control flow over tensors).
+
+    Raises:
+        UnsupportedOp: a handler refused its node; the message names it.
+    """
+    import tensorflow as tf
+
+    table = {"": handlers(opset)}
+    from onnx_tf.backend import TensorflowBackend
+    from onnx_tf.backend_tf_module import TFModuleHelper
+    from onnx_tf.common import data_type
+    from onnx_tf.pb_wrapper import OnnxNode
+
+    from onnx import numpy_helper
+
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    variables = TFModuleHelper._create_handlers_variables_for_graph(table, model.graph, dict(weights))
+
+    def forward(**inputs: Any) -> dict[str, Any]:
+        tensors: dict[str, Any] = dict(inputs)
+        tensors.update({name: tf.constant(value) for name, value in weights.items()})
+        tensors.update(variables)
+        for node in model.graph.node:
+            wrapped = OnnxNode(node)
+            try:
+                results = TensorflowBackend._onnx_node_to_tensorflow_op(wrapped, tensors, table)
+            except (NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+                raise UnsupportedOp(
+                    f"onnx-tf cannot take the {node.op_type} node {node.name!r}: {_first_line(error)}",
+                    hint="see where in the model it comes from with `edgeconv plan`, and try another spelling of that layer",
+                ) from error
+            tensors.update(zip(wrapped.outputs, results, strict=False))
+        return {value.name: tensors[value.name] for value in model.graph.output}
+
+    signature = {
+        value.name: tf.TensorSpec(
+            [d.dim_value if d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim],
+            data_type.onnx2tf(value.type.tensor_type.elem_type),
+            value.name,
+        )
+        for value in model.graph.input
+    }
+    try:
+        return tf.function(forward, autograph=False).get_concrete_function(**signature)
+    except UnsupportedOp as error:
+        if "graph execution" not in str(error.__cause__) and "symbolic" not in str(error.__cause__):
+            raise
+        return tf.function(forward, autograph=True).get_concrete_function(**signature)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]

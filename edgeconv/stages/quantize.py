@@ -1,0 +1,190 @@
+"""Stage `quantize`: onnxruntime's dynamic quantization with QUInt8 weights, on a grid that TFLite shares.
+
+onnxruntime chooses scale 2·absmax/255, and one scale for a whole Conv weight. TFLite wants int8 in [−127, 127] with scale
+absmax/127 an output channel. QUInt8 with zero point 128 and q in [1, 255] is the same grid shifted by 128, so the graph
+that onnxruntime's quantizer built keeps its shape and only its weights, scales and zero points are set anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from edgeconv.artifact import Kind
+from edgeconv.errors import BadOutput
+from edgeconv.stage import Job, Stage
+
+ZERO_POINT = 128
+
+
+@dataclass(frozen=True)
+class Quantize(Stage):
+    """Options of the stage.
+
+    Attributes:
+        weight_type: QUInt8, the one that the whole chain carries exactly.
+        op_types: ONNX ops whose weights are quantized.
+        min_elements: smaller weights stay float; the bytes saved would be less than the scales cost.
+    """
+
+    weight_type: Literal["QUInt8"] = "QUInt8"
+    op_types: tuple[str, ...] = ("Conv", "MatMul", "Gemm")
+    min_elements: int = 64
+
+    name: ClassVar[str] = "quantize"
+    consumes: ClassVar[tuple[Kind, ...]] = ("onnx",)
+    produces: ClassVar[Kind] = "onnx-quantized"
+    distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
+    worker: ClassVar[str] = "torch"
+    preload: ClassVar[tuple[str, ...]] = ("onnxruntime.quantization",)
+
+    def build(self, job: Job) -> dict[str, Any]:
+        """Quantize; returns how many weights and elements became integer, and what stayed float."""
+        import logging
+
+        import onnx
+        from onnx import numpy_helper
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        logging.getLogger().setLevel(logging.ERROR)  # it recommends a pre-processing that the stage before has done
+        model = onnx.load(str(job.source))
+        weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        plain = _gemm_as_matmul(model, weights) if "Gemm" in self.op_types else model
+        prepared = job.scratch / "prepared.onnx"
+        onnx.save(plain, str(prepared))
+        weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in plain.graph.initializer}
+        chosen, kept = self._choose(plain, weights)
+        quantize_dynamic(
+            str(prepared), str(job.destination), weight_type=QuantType.QUInt8, per_channel=True,
+            op_types_to_quantize=[op for op in self.op_types if op != "Gemm"] or ["MatMul"], nodes_to_quantize=chosen or ["\0none"],
+            extra_options={"WeightSymmetric": True, "MatMulConstBOnly": True},
+        )  # fmt: skip
+        quantized = onnx.load(str(job.destination))
+        count, elements = _regrid(quantized, weights)
+        del quantized.metadata_props[:]
+        quantized.producer_name = quantized.producer_version = ""
+        quantized.ir_version = plain.ir_version
+        onnx.save(quantized, str(job.destination))
+        return {"weights": count, "elements": elements, "kept_float": kept}
+
+    def ensures(self, job: Job, notes: dict[str, Any]) -> None:
+        """onnxruntime loads it, and its integer weights are uint8 around 128 within [1, 255]."""
+        import onnx
+        import onnxruntime
+        from onnx import numpy_helper
+
+        try:
+            onnxruntime.InferenceSession(str(job.destination), providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BadOutput(f"onnxruntime does not load the quantized graph: {str(error).splitlines()[0]}") from error
+        graph = onnx.load(str(job.destination)).graph
+        arrays = {tensor.name: tensor for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type in {"ConvInteger", "MatMulInteger"} and node.input[1] in arrays:
+                q = numpy_helper.to_array(arrays[node.input[1]])
+                if q.dtype != np.uint8 or q.min(initial=255) < 1:
+                    raise BadOutput(f"the weight {node.input[1]} is off the grid: {q.dtype}, smallest {q.min()}")
+
+    def _choose(self, model: Any, weights: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+        """Names of the nodes to quantize, and why the others stay float."""
+        chosen, kept = [], {}
+        for node in model.graph.node:
+            if node.op_type not in set(self.op_types) | ({"MatMul"} if "Gemm" in self.op_types else set()):
+                continue
+            weight = weights.get(node.input[1])
+            if weight is None:
+                kept[node.name] = "computed weight"
+            elif weight.dtype != np.float32:
+                kept[node.name] = f"{weight.dtype} weight"
+            elif weight.size < self.min_elements:
+                kept[node.name] = f"only {weight.size} elements"
+            elif not np.isfinite(weight).all():
+                kept[node.name] = "NaN or Inf in the weight"
+            else:
+                chosen.append(node.name)
+        return chosen, kept
+
+
+def _gemm_as_matmul(model: Any, weights: dict[str, Any]) -> Any:
+    """Write each Gemm with a constant weight as MatMul and Add: the quantizer takes MatMul only."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    made = []
+    users: dict[str, int] = {}
+    for node in graph.node:
+        for name in node.input:
+            users[name] = users.get(name, 0) + 1
+    for node in graph.node:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        weight = weights.get(node.input[1]) if node.op_type == "Gemm" else None
+        if weight is None or attributes.get("transA", 0) or attributes.get("beta", 1.0) != 1.0:
+            made.append(node)
+            continue
+        matrix = (weight.T if attributes.get("transB", 0) else weight) * np.float32(attributes.get("alpha", 1.0))
+        name = f"{node.name}_weight"
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(matrix), name))
+        has_bias = len(node.input) > 2 and bool(node.input[2])
+        product = f"{node.output[0]}_product" if has_bias else node.output[0]
+        parts = [helper.make_node("MatMul", [node.input[0], name], [product], name=f"{node.name}_matmul")]
+        if has_bias:
+            parts.append(helper.make_node("Add", [product, node.input[2]], [node.output[0]], name=f"{node.name}_bias"))
+        for part in parts:
+            part.metadata_props.extend(node.metadata_props)
+        made += parts
+        users[node.input[1]] -= 1
+    for tensor in [tensor for tensor in graph.initializer if users.get(tensor.name) == 0]:
+        graph.initializer.remove(tensor)
+    del graph.node[:]
+    graph.node.extend(made)
+    return result
+
+
+def _regrid(model: Any, weights: dict[str, Any]) -> tuple[int, int]:
+    """Set every integer weight, its scale and zero point to the symmetric per-channel grid of the float weight."""
+    from onnx import numpy_helper
+
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    done: set[str] = set()
+    elements = 0
+    for node in model.graph.node:
+        if node.op_type not in {"ConvInteger", "MatMulInteger"} or node.input[1] in done:
+            continue
+        stem = node.input[1].removesuffix("_quantized")
+        weight = weights[stem]
+        conv = node.op_type == "ConvInteger"
+        q, scale = grid(weight, conv=conv)
+        # the scale is multiplied with the product: [O, 1, 1] beside [N, O, H, W], [out] beside [..., out]
+        around = (-1, *[1] * (weight.ndim - 2)) if conv else (-1,)
+        for name, array in (
+            (f"{stem}_quantized", q),
+            (f"{stem}_scale", scale.reshape(around)),
+            (f"{stem}_zero_point", np.array(ZERO_POINT, np.uint8)),
+        ):
+            tensors[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
+        done.add(node.input[1])
+        elements += weight.size
+    return len(done), elements
+
+
+def grid(weight: Any, *, conv: bool) -> tuple[Any, Any]:
+    """Symmetric per-output-channel QUInt8.
+
+    Args:
+        weight: float32, [O, I, …] for a conv, [..., in, out] for a matrix product.
+        conv: which of the two.
+
+    Returns:
+        uint8 in [1, 255] around 128, of the weight's shape; float32 scale absmax/127, one an output channel (1 where a
+        channel is all zero).
+    """
+    axes = tuple(range(1, weight.ndim)) if conv else tuple(range(weight.ndim - 1))
+    peak = np.abs(weight).max(axis=axes, keepdims=True)
+    scale = np.where(peak > 0, peak / np.float32(127), np.float32(1)).astype(np.float32)
+    q = np.clip(np.round(weight / scale), -127, 127).astype(np.int16) + ZERO_POINT
+    return q.astype(np.uint8), scale.reshape(-1)

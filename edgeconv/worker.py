@@ -1,0 +1,298 @@
+"""A worker process: runs one job after another, so that a converter's crash, hang or memory blow-up stays its own.
+
+The parent writes one JSON request a line to the worker's standard input and reads one JSON answer a line from a pipe of
+its own, so that whatever a library prints (kept in a log, shown when something fails) cannot disturb the protocol.
+A job is a function named as `package.module:function` that takes a dict and returns a dict, both plain data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from edgeconv.errors import EdgeconvError, OutOfMemory, StageCrashed, StageTimeout, from_json
+
+#: Seconds between two looks at the clock and at the worker's memory.
+TICK = 0.2
+
+# The worker must not see the user's folder on sys.path (a file named onnx.py there would shadow the library);
+# the job that imports the user's model adds it itself.
+_BOOT = "import sys; sys.path[:1] = []; sys.path.append({root!r}); from edgeconv.worker import main; main({fd}, {preload!r})"
+
+_ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "PYTHONHASHSEED": "0",  # converters iterate over sets of names; the same file must come out every time
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # constant folding then rounds alike on every x86-64 machine
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a job may use.
+
+    Attributes:
+        seconds: wall time of one job.
+        bytes: resident memory of the worker process; None: 90 % of the machine's.
+    """
+
+    seconds: float = 1800.0
+    bytes: int | None = None
+
+
+class Worker:
+    """One child process. Use as a context manager; jobs run in order.
+
+    Args:
+        preload: modules to import at start, so that the import overlaps with other work.
+        limits: what each job may use.
+        environment: variables besides the parent's.
+    """
+
+    def __init__(
+        self, preload: Sequence[str] = (), limits: Limits | None = None, environment: dict[str, str] | None = None
+    ) -> None:
+        self.limits = limits or Limits()
+        self._preload = tuple(preload)
+        self._environment = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._answers = -1
+        self._log: IO[bytes] | None = None
+        self._pending = b""
+        self.peak_bytes = 0
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the process if it does not run; returns at once."""
+        if self._process is not None:
+            return
+        read_end, write_end = os.pipe()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        boot = _BOOT.format(root=str(Path(__file__).parent.parent), fd=write_end, preload=self._preload)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", boot],
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=(write_end,),
+                env={**os.environ, **_ENVIRONMENT, **self._environment},
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the worker
+            )
+        finally:
+            os.close(write_end)
+        self._answers = read_end
+        self._pending = b""
+
+    def run(self, function: str, payload: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+        """Run one job and return its answer.
+
+        Args:
+            function: `package.module:function`.
+            payload: plain data.
+            seconds: time limit of this job, instead of the worker's.
+
+        Raises:
+            StageTimeout, OutOfMemory, StageCrashed: what became of the process; it is gone and restarts with the next job.
+            EdgeconvError: raised by the job itself, with its own class.
+        """
+        self.start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self.peak_bytes = 0
+        try:
+            self._process.stdin.write(json.dumps({"function": function, "payload": payload}).encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._await(seconds or self.limits.seconds)
+        except BrokenPipeError:
+            raise self._death() from None
+        except BaseException:
+            self._kill()
+            raise
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise from_json(answer["error"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def close(self) -> None:
+        """End the process, politely first: closing its input makes it leave."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return
+        self._forget()
+
+    def _await(self, seconds: float) -> bytes:
+        assert self._process is not None
+        deadline = time.monotonic() + seconds
+        ceiling = self.limits.bytes or int(_machine_bytes() * 0.9)
+        while b"\n" not in self._pending:
+            ready, _, _ = select.select([self._answers], [], [], TICK)
+            if ready:
+                chunk = os.read(self._answers, 1 << 16)
+                if not chunk:
+                    raise self._death()
+                self._pending += chunk
+            used = _resident_bytes(self._process.pid)
+            self.peak_bytes = max(self.peak_bytes, used)
+            if used > ceiling:
+                raise OutOfMemory(
+                    f"the converter's process grew to {used / 1e9:.1f} GB, over its limit of {ceiling / 1e9:.1f} GB",
+                    hint="convert on a machine with more memory, or raise `memory_gb` in the target's [limits]",
+                )
+            if time.monotonic() > deadline:
+                raise StageTimeout(
+                    f"no result within the time limit of {seconds:g} s",
+                    hint="raise `seconds` in the target's [limits], or --time-limit",
+                    detail=self._log_tail(),
+                )
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+    def _death(self) -> EdgeconvError:
+        """The process ended without an answer: say how."""
+        assert self._process is not None
+        code = self._process.wait()
+        tail = self._log_tail()
+        self._forget()
+        if code == -signal.SIGKILL:
+            return OutOfMemory(
+                "the converter's process was killed (SIGKILL), most likely by the kernel for want of memory",
+                hint="close other programs, or convert on a machine with more memory",
+                detail=tail,
+            )
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return StageCrashed(
+            f"the converter's process died with {how}",
+            hint="run again with --traceback to see its last words",
+            detail=tail,
+        )
+
+    def _log_tail(self, size: int = 4000) -> str:
+        if self._log is None:
+            return ""
+        end = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, end - size))
+        return self._log.read().decode(errors="replace")
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        if self._answers >= 0:
+            os.close(self._answers)
+        if self._log is not None:
+            self._log.close()
+        self._process, self._answers, self._log = None, -1, None
+
+
+def _resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/statm").read_text().split()
+    except OSError:
+        return 0
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _die_with_parent() -> None:
+    """On Linux the kernel ends this process when its parent dies, even while a converter holds the interpreter lock."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    pr_set_pdeathsig = 1  # linux/prctl.h
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() == 1:  # the parent was gone before the call
+        os._exit(1)
+
+
+def main(answers: int, preload: Sequence[str]) -> None:
+    """Serve jobs until standard input closes. Called in the child process only."""
+    _die_with_parent()
+    requests: list[bytes] = []
+    wake = threading.Condition()
+
+    def listen() -> None:
+        for line in sys.stdin.buffer:
+            with wake:
+                requests.append(line)
+                wake.notify()
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    for name in preload:
+        with contextlib.suppress(ImportError):  # the job that needs it will say so, in its own words
+            importlib.import_module(name)
+    while True:
+        with wake:
+            while not requests:
+                wake.wait()
+            request = json.loads(requests.pop(0))
+        answer = _serve(request)
+        os.write(answers, json.dumps(answer).encode() + b"\n")
+
+
+def _serve(request: dict[str, Any]) -> dict[str, Any]:
+    module, _, function = request["function"].partition(":")
+    try:
+        return {"result": getattr(importlib.import_module(module), function)(request["payload"])}
+    except EdgeconvError as error:
+        error.detail = error.detail or traceback.format_exc()
+        return {"error": error.to_json()}
+    except ModuleNotFoundError as error:
+        from edgeconv.errors import MissingExtra
+
+        missing = MissingExtra(
+            f"the package {error.name!r} is needed for this and is not installed",
+            hint="pip install 'edgeconv[convert]'",
+            detail=traceback.format_exc(),
+        )
+        return {"error": missing.to_json()}
+    except MemoryError:
+        return {"error": OutOfMemory("the converter ran out of memory", detail=traceback.format_exc()).to_json()}
+    except Exception as error:  # noqa: BLE001 - a converter may raise anything; it becomes the stage's typed error
+        lines = str(error).strip().splitlines() or [""]
+        crashed = StageCrashed(
+            f"the converter raised {type(error).__name__}: {lines[0][:400]}",
+            hint="run again with --traceback to see where",
+            detail=traceback.format_exc(),
+        )
+        return {"error": crashed.to_json()}
