@@ -155,15 +155,17 @@ class Builder:
         if len(values) != len(node.outputs):
             raise ValueError(f"{len(values)} values for the {len(node.outputs)} outputs of {node.op_type}")
         kept = [(old, self._standing(old, new)) for old, new in zip(node.outputs, values, strict=True)]
-        for constant in self._constants:
-            if not isinstance(graph, ir.Graph):
-                made = ir.Node("", "Constant", [], [ir.AttrTensor("value", _tensor(constant))], outputs=[constant])
-                graph.insert_before(node, made)
-            elif constant.uses():
-                graph.initializers.add(constant)
         graph.insert_before(node, self._nodes)
         for old, new in kept:
             old.replace_all_uses_with(new, replace_graph_outputs=True)
+        for constant in self._constants:
+            if not constant.uses():
+                continue
+            if isinstance(graph, ir.Graph):
+                graph.initializers.add(constant)
+            else:  # functions have no initializers
+                made = ir.Node("", "Constant", [], [ir.AttrTensor("value", _tensor(constant))], outputs=[constant])
+                graph.insert_before(self._nodes[0] if self._nodes else node, made)
         inputs = node.inputs
         graph.remove(node, safe=True)
         for value in inputs:

@@ -61,7 +61,8 @@ class LegalizeAttention(NodePass):
 
     def _weights(self, build: Builder, node: ir.Node, scores: ir.Value, causal: ir.Value | None) -> ir.Value:
         mask = given(node, 3)
-        far = build.scalar(_FAR.get(scores.dtype or ir.DataType.FLOAT, _FAR_FLOAT), scores, "far")
+        dtype = scores.dtype or ir.DataType.FLOAT
+        far = np.array(_FAR.get(dtype, _FAR_FLOAT), dtype.numpy())
         boolean = mask is not None and mask.dtype == ir.DataType.BOOL
         if boolean and causal is not None:
             causal = build.op("And", mask, causal)
@@ -72,7 +73,7 @@ class LegalizeAttention(NodePass):
         if causal is not None:
             constant = const_value(causal)
             if constant is not None and constant.any(axis=-1).all():
-                scores = build.op("Add", scores, np.where(constant, np.zeros_like(const_value(far)), const_value(far)))
+                scores = build.op("Add", scores, np.where(constant, np.zeros_like(far), far))
                 causal = None
             else:
                 scores = build.op("Where", causal, scores, far)

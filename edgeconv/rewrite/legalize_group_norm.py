@@ -33,6 +33,7 @@ class LegalizeGroupNorm(NodePass):
         epsilon = build.scalar(attr(node, "epsilon", 1e-5), data, "epsilon")
         value = build.op("Div", centred, build.op("Sqrt", build.op("Add", variance, epsilon)))
         value = build.op("Reshape", value, self._shape(build, source))
+        value.shape = source.shape.copy()
         if back is not None:
             value = build.op("Cast", value, to=back)
         return [build.op("Add", build.op("Mul", value, parameters[0]), parameters[1])]

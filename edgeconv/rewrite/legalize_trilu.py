@@ -41,4 +41,6 @@ class LegalizeTrilu(NodePass):
         mask = triangle(build, data, given(node, 1), upper=bool(attr(node, "upper", 1)))
         if mask is None or data.dtype is None:
             return build.refuse("the rank or the type of its input is not known")
+        if data.dtype == ir.DataType.BOOL:
+            return [build.op("And", mask, data)]
         return [build.op("Where", mask, data, build.const(np.zeros((), data.dtype.numpy()), "zero"))]

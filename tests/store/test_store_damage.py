@@ -5,6 +5,7 @@ import pytest
 from edgeconv.errors import StoreError
 from edgeconv.fingerprint import of_bytes
 from edgeconv.store import Blob, BlobCorrupt
+from edgeconv.store.layout import Layout
 
 
 def damage(path, data=None):
@@ -160,6 +161,12 @@ def test_a_blob_that_is_no_manifest_is_not_a_tree(store, key, put, tmp_path):
         with pytest.raises(BlobCorrupt, match="no manifest"):
             store.fetch(Blob(digest, 1, tree=True), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_replaced_since_it_was_seen_bad_is_not_quarantined(root, blobs, store, key, put):
+    record = put(key(1), b"content")
+    assert not Layout(root).quarantine_if(blobs / record.blob.digest, lambda: False)
+    assert store.read(record.blob) == b"content"
 
 
 def test_blob_corrupt_is_a_store_error():

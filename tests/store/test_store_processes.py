@@ -4,6 +4,7 @@ import random
 import re
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -147,6 +148,31 @@ def test_sweep_in_a_second_store_of_this_process_spares_the_first(store, root, k
     with store.lock(key(1)), store.workdir() as work:
         assert Store(root).sweep() == 0
         assert work.is_dir()
+
+
+def test_who_waited_for_a_lock_whose_file_is_gone_still_excludes_others(store, key):
+    entered, leave, other_entered = threading.Event(), threading.Event(), threading.Event()
+
+    def waiter():
+        with store.lock(key(1)):
+            entered.set()
+            leave.wait(10)
+
+    def other():
+        with store.lock(key(1)):
+            other_entered.set()
+
+    threads = [threading.Thread(target=waiter), threading.Thread(target=other)]
+    with store.lock(key(1)):
+        threads[0].start()
+        assert not entered.wait(0.1)  # it waits on the file that we remove now
+    assert entered.wait(10)
+    threads[1].start()
+    assert not other_entered.wait(0.1)
+    leave.set()
+    assert other_entered.wait(10)
+    for thread in threads:
+        thread.join()
 
 
 def test_a_child_of_a_holder_does_not_keep_the_lock(store, key):

@@ -1,0 +1,51 @@
+"""The worker processes of one run: stages that share imports share a process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+from edgeconv.stage import Stage
+from edgeconv.worker import Limits, Worker
+
+
+class Pool:
+    """Workers by name, started when first asked for. Use as a context manager.
+
+    Args:
+        limits: what one job may use.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._workers: dict[str, Worker] = {}
+        self._preload: dict[str, tuple[str, ...]] = {}
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.ExitStack() as stack:
+            for worker in self._workers.values():
+                stack.callback(worker.close)
+        self._workers.clear()
+
+    def prepare(self, stages: Iterable[Stage]) -> None:
+        """Start the workers of stages that will run, so that their imports overlap with the steps before."""
+        for stage in stages:
+            preload = dict.fromkeys([*self._preload.get(stage.worker, ()), *stage.preload])
+            self._preload[stage.worker] = tuple(preload)
+        for name in dict.fromkeys(stage.worker for stage in stages):
+            self.get(name).start()
+
+    def get(self, name: str) -> Worker:
+        """The worker of that name; not started yet if nobody used it."""
+        if name not in self._workers:
+            self._workers[name] = Worker(self._preload.get(name, ()), self.limits)
+        return self._workers[name]
+
+    def release(self, name: str) -> None:
+        """End a worker whose work is done, so that its memory is free for the next."""
+        worker = self._workers.pop(name, None)
+        if worker is not None:
+            worker.close()
