@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import NameFixPass
+from onnx_ir.passes.common import InlinePass, NameFixPass
 
 OPSET = 13  # what passes emit and onnx-tf reads
 SCOPES = "pkg.torch.onnx.name_scopes"  # where torch.onnx.export keeps the names of the enclosing modules
@@ -25,7 +25,7 @@ _REASON = "edgeconv.refused"
 _SMALL = 1024  # shapes, axes and sizes are shorter: only such constants are handed to shape inference
 
 Array = npt.NDArray[Any]
-Input = ir.Value | Array | None
+Input = ir.Value | Array | np.generic | None
 
 
 class Pass:
@@ -151,7 +151,7 @@ class Builder:
     def commit(self, values: Sequence[ir.Value]) -> None:
         """Put what was built before the node, let `values` stand for its outputs, and remove it."""
         node, graph = self.node, self.node.graph
-        assert graph is not None
+        assert isinstance(graph, ir.Graph)
         if len(values) != len(node.outputs):
             raise ValueError(f"{len(values)} values for the {len(node.outputs)} outputs of {node.op_type}")
         kept = [(old, self._standing(old, new)) for old, new in zip(node.outputs, values, strict=True)]
@@ -159,13 +159,8 @@ class Builder:
         for old, new in kept:
             old.replace_all_uses_with(new, replace_graph_outputs=True)
         for constant in self._constants:
-            if not constant.uses():
-                continue
-            if isinstance(graph, ir.Graph):
+            if constant.uses():
                 graph.initializers.add(constant)
-            else:  # functions have no initializers
-                made = ir.Node("", "Constant", [], [ir.AttrTensor("value", _tensor(constant))], outputs=[constant])
-                graph.insert_before(self._nodes[0] if self._nodes else node, made)
         inputs = node.inputs
         graph.remove(node, safe=True)
         for value in inputs:
@@ -202,9 +197,13 @@ class Builder:
 def run(model: ir.Model, passes: Sequence[Pass]) -> dict[str, int]:
     """Apply passes in order; afterwards nodes are sorted and names unique.
 
+    The model's functions are inlined first, so that passes see every node and may add initializers.
+
     Returns:
         Changed places by pass name, without the passes that changed nothing.
     """
+    if model.functions:
+        InlinePass()(model)
     counts: dict[str, int] = {}
     for one in passes:
         changed = one.apply(model)
@@ -217,10 +216,8 @@ def run(model: ir.Model, passes: Sequence[Pass]) -> dict[str, int]:
 
 
 def nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """All nodes of a model: of its graph, of the graphs inside nodes, and of its functions."""
-    graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    for graph in graphs:
-        yield from ir.traversal.RecursiveGraphIterator(graph)
+    """All nodes of a model's graph and of the graphs inside its nodes."""
+    yield from ir.traversal.RecursiveGraphIterator(model.graph)
 
 
 def refused(model: ir.Model) -> list[tuple[ir.Node, str]]:
@@ -327,11 +324,6 @@ def _type_proto(value: ir.Value) -> onnx.TypeProto:
     if value.shape is not None:
         ir.serde.serialize_shape_into(proto, value.shape)
     return proto
-
-
-def _tensor(value: ir.Value) -> ir.TensorProtocol:
-    assert value.const_value is not None
-    return value.const_value
 
 
 def _names(model: ir.Model) -> set[str]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import InlinePass
 
 from edgeconv.errors import UnsupportedOp
 from edgeconv.rewrite.base import OPSET, NodePass, module_path, nodes, refused, run
@@ -23,6 +22,7 @@ from edgeconv.rewrite.legalize_cast_like import LegalizeCastLike
 from edgeconv.rewrite.legalize_center_crop_pad import LegalizeCenterCropPad
 from edgeconv.rewrite.legalize_col2im import LegalizeCol2im
 from edgeconv.rewrite.legalize_gelu import LegalizeGelu
+from edgeconv.rewrite.legalize_grid_sample import LegalizeGridSample
 from edgeconv.rewrite.legalize_group_norm import LegalizeGroupNorm
 from edgeconv.rewrite.legalize_hard_swish import LegalizeHardSwish
 from edgeconv.rewrite.legalize_integer import LegalizeInteger
@@ -65,6 +65,7 @@ PASSES: tuple[NodePass, ...] = (
     LegalizeTrilu(),
     LegalizePad(),
     LegalizeCenterCropPad(),
+    LegalizeGridSample(),
     LegalizeResize(),
     LegalizeReshape(),
     LegalizeShape(),
@@ -112,7 +113,6 @@ OUT_OF_REACH: dict[str, str] = {
     "CumProd": "opset 13 has no running product",
     "DFT": "opset 13 has no Fourier transform",
     "DeformConv": "opset 13 has no deformable convolution",
-    "GridSample": "opset 13 cannot sample at computed coordinates",
     "HammingWindow": "a window function; compute it outside the model",
     "HannWindow": "a window function; compute it outside the model",
     "ImageDecoder": "decoding images belongs before the model",
@@ -147,8 +147,6 @@ def to_opset_13(model: ir.Model) -> dict[str, int]:
             f"the model declares opset {declared}, older than the {OPSET} that edgeconv works on",
             hint=f"bring it up first: onnx.version_converter.convert_version(model, {OPSET})",
         )
-    if model.functions:
-        InlinePass()(model)
     counts = run(model, PASSES)
     _check(model)
     model.opset_imports.pop("ai.onnx", None)
@@ -180,13 +178,11 @@ def _check(model: ir.Model) -> None:
 
 def misfit(node: ir.Node, opsets: dict[str, int]) -> str:
     """Why a node is none of opset 13, or an empty string if it is."""
-    default = node.domain in ("", "ai.onnx")
     try:
-        schema = onnx.defs.get_schema(
-            node.op_type, OPSET if default else opsets.get(node.domain, 1), "" if default else node.domain
-        )
+        opset = opsets.get(node.domain, 1) if node.domain else OPSET
+        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     except onnx.defs.SchemaError:
-        if not default:
+        if node.domain:
             return f"an operator of the domain {node.domain}"
         return OUT_OF_REACH.get(node.op_type, f"unknown at opset {OPSET}")
     out_of_reach = OUT_OF_REACH.get(node.op_type, "")

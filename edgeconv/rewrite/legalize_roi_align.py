@@ -16,8 +16,8 @@ class LegalizeRoiAlign(NodePass):
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
         """At opset 10 boxes are not shifted by half a pixel and are one pixel wide at least."""
-        opsets = node.graph.opset_imports if node.graph is not None else {}
-        unnamed = "half_pixel" if opsets.get("", 0) >= 16 else "output_half_pixel"
+        opsets = node.graph.opset_imports if node.graph is not None else {}  # a subgraph may have none of its own
+        unnamed = "half_pixel" if opsets.get("", 16) >= 16 else "output_half_pixel"
         if attr(node, "coordinate_transformation_mode", unnamed) == "half_pixel":
             return build.refuse("opset 13 aligns boxes without the half pixel only; use roi_align(aligned=False)")
         if "coordinate_transformation_mode" not in node.attributes:

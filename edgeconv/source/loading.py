@@ -82,7 +82,7 @@ def _load(source: ModelSource) -> Loaded:
     torch.manual_seed(SEED)
     random.seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002 - the user's factory may draw from the legacy generator
-    observer = Observer(source.base)
+    observer = Observer()
     program = None
     warnings: list[str] = []
     with observer:
@@ -99,11 +99,11 @@ def _load(source: ModelSource) -> Loaded:
         if source.file is not None:
             observer.add(source.file)
     if program is None:
-        warnings += _to_eval(module)
-    names = _parameter_names(module, program)
-    example, inputs = _inputs(source, given, program, names)
+        warnings += to_eval(module)
+    names = parameter_names(module, program)
+    example, inputs = inputs_of(source, given, program, names)
     if program is None:
-        _check_deterministic(module, example)
+        check_deterministic(module, example)
     snapshot = replace(observer.snapshot(), inputs=inputs, facts={"warnings": warnings})
     return Loaded(module, program, inputs, example, snapshot, tuple(warnings))
 
@@ -246,7 +246,7 @@ def _load_torchscript(source: ModelSource) -> Any:
         raise BrokenModelFile(f"{source.file} cannot be loaded as TorchScript: {_first_line(error)}") from error
 
 
-def _to_eval(module: Any) -> list[str]:
+def to_eval(module: Any) -> list[str]:
     """Switch to eval mode; name what was in training mode, refuse what stays in it."""
     training = [name or type(module).__name__ for name, child in module.named_modules() if child.training]
     module.eval()
@@ -261,7 +261,7 @@ def _to_eval(module: Any) -> list[str]:
     return [f"the model was left in training mode ({_some(training)}); it was converted in eval mode"]
 
 
-def _parameter_names(module: Any, program: Any) -> list[str]:
+def parameter_names(module: Any, program: Any) -> list[str]:
     if program is not None:
         return [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     forward = getattr(module, "forward", module)
@@ -271,7 +271,7 @@ def _parameter_names(module: Any, program: Any) -> list[str]:
     return []
 
 
-def _inputs(
+def inputs_of(
     source: ModelSource, given: Any, program: Any, names: list[str]
 ) -> tuple[dict[str, Any], tuple[InputSpec, ...]]:
     """Example tensors by name and their specs, in the forward's order."""
@@ -334,7 +334,7 @@ def _spec_of(name: str, tensor: Any) -> InputSpec:
     return InputSpec(name, shape, dtype, 0.0, 1.0) if looks_like_unit_range else InputSpec(name, shape, dtype)
 
 
-def _check_deterministic(module: Any, example: dict[str, Any]) -> None:
+def check_deterministic(module: Any, example: dict[str, Any]) -> None:
     """Call twice with different seeds; a difference means dropout or noise that eval mode does not switch off."""
     import torch
 

@@ -14,17 +14,13 @@ from edgeconv.source.model import Snapshot
 
 _active: list[Observer] = []
 _hooked: list[bool] = []
+_SYSTEM = [Path(folder) for folder in ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib")]
 
 
 class Observer:
-    """Context manager around import, factory and checkpoint.
+    """Context manager around import, factory and checkpoint. Every file that is read meanwhile is part of the model."""
 
-    Args:
-        base: folder of the user's project; files read from below it are part of the model.
-    """
-
-    def __init__(self, base: Path) -> None:
-        self._base = base.resolve()
+    def __init__(self) -> None:
         self._before: set[str] = set()
         self._opened: set[Path] = set()
         self._modules: dict[str, Path] = {}
@@ -34,6 +30,7 @@ class Observer:
         if not _hooked:  # audit hooks cannot be removed: one for the process
             sys.addaudithook(_audit)
             _hooked.append(True)
+        _watch_safetensors()
         self._before = set(sys.modules)
         _active.append(self)
         return self
@@ -56,18 +53,18 @@ class Observer:
         self._opened.add(path.resolve())
 
     def opened(self, path: Any, mode: Any) -> None:
-        """Called for every file that Python opens meanwhile; keeps data files below the base."""
+        """Called for every file that is opened meanwhile; keeps data files that are no part of the system."""
         if not isinstance(path, (str, bytes, os.PathLike)) or (isinstance(mode, str) and set(mode) & set("wax+")):
             return
         found = Path(os.fsdecode(path)).absolute()
-        if found.is_relative_to(self._base) and "__pycache__" not in found.parts and found.suffix not in {".py", ".pyc"}:
+        if not any(found.is_relative_to(folder) for folder in _SYSTEM) and found.suffix not in {".py", ".pyc"}:
             self._opened.add(found)
 
     def snapshot(self) -> Snapshot:
         """The digests of everything seen."""
         files = {name: path for name, path in self._modules.items()}
         own = set(files.values())
-        installed = _installed_folders()
+        installed = [*_installed_folders(), Path(sys.prefix), Path(sys.base_prefix)]
         for path in sorted(self._opened - own):
             if path.is_file() and not any(path.is_relative_to(folder) for folder in installed):
                 name = f"file:{path.name}"
@@ -81,6 +78,26 @@ class Observer:
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and _active:
         _active[-1].opened(arguments[0], arguments[1])
+
+
+def _watch_safetensors() -> None:
+    """Its files are opened by Rust, which raises no audit event; `safe_open` is wrapped to tell of them."""
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError:
+        return
+    original = safetensors.safe_open
+    if getattr(original, "tells_edgeconv", False):
+        return
+
+    def safe_open(filename: Any, *args: Any, **kwargs: Any) -> Any:
+        if _active:
+            _active[-1].opened(filename, "r")
+        return original(filename, *args, **kwargs)
+
+    safe_open.tells_edgeconv = True  # type: ignore[attr-defined]
+    safetensors.safe_open = safetensors.torch.safe_open = safe_open
 
 
 def _installed_folders() -> list[Path]:

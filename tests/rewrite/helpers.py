@@ -36,8 +36,7 @@ def model(
         [numpy_helper.from_array(np.asarray(array), name) for name, array in (constants or {}).items()],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
-    return inferred
+    return onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
 
 
 def random_inputs(proto: onnx.ModelProto, seed: int = 0) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Attention-23 and RotaryEmbedding-23 written out."""
+"""Attention-23 written out."""
 
 import numpy as np
 import onnx_ir as ir
@@ -7,7 +7,6 @@ from onnx import TensorProto, helper
 
 from edgeconv.rewrite.base import refused
 from edgeconv.rewrite.legalize_attention import LegalizeAttention
-from edgeconv.rewrite.legalize_rotary_embedding import LegalizeRotaryEmbedding
 from tests.rewrite.helpers import check, model, op_types
 
 FLOAT, BOOL = TensorProto.FLOAT, TensorProto.BOOL
@@ -165,24 +164,6 @@ def test_onnxruntime_agrees(boolean):
 def test_refusals(outputs, shape, reason):
     node = helper.make_node("Attention", ["q", "k", "v"], outputs)
     names = [name for name in outputs if name]
-    graph = ir.from_proto(model([node], {name: (FLOAT, shape) for name in "qkv"}, names, opset=23))
+    graph = ir.from_proto(model([node], dict.fromkeys("qkv", (FLOAT, shape)), names, opset=23))
     assert LegalizeAttention().apply(graph) == 0
     assert reason in refused(graph)[0][1]
-
-
-@pytest.mark.parametrize("shape", [(2, 3, 4, 8), (2, 4, 24)])
-@pytest.mark.parametrize("interleaved", [0, 1])
-@pytest.mark.parametrize("turned", [0, 4])
-@pytest.mark.parametrize("positions", [True, False])
-def test_rotary_embedding(shape, interleaved, turned, positions):
-    half = (turned or 8) // 2
-    attributes = {"interleaved": interleaved, "rotary_embedding_dim": turned}
-    if len(shape) == 3:
-        attributes["num_heads"] = 3
-    cache = (10, half) if positions else (2, 4, half)
-    constants = {"c": _values(*cache), "s": _values(*cache)}
-    if positions:
-        constants["p"] = np.array([[0, 1, 2, 3], [4, 5, 6, 9]])
-    node = helper.make_node("RotaryEmbedding", ["x", *constants], ["y"], **attributes)
-    proto = model([node], {"x": (FLOAT, shape)}, ["y"], constants, opset=23)
-    check(proto, LegalizeRotaryEmbedding())

@@ -13,7 +13,6 @@ from edgeconv.rewrite.base import (
     Pass,
     const_value,
     module_path,
-    nodes,
     refused,
     run,
 )
@@ -182,15 +181,28 @@ def test_names_are_unique_and_the_same_every_time():
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
 
 
-def test_functions_are_visited():
-    proto = _twice()
-    body = [helper.make_node("Mul", ["a", "a"], ["b"])]
-    proto.functions.append(helper.make_function("own", "F", ["a"], ["b"], body, [helper.make_opsetid("", 13)]))
-    proto.opset_import.append(helper.make_opsetid("own", 1))
-    assert [node.op_type for node in nodes(ir.from_proto(proto))] == ["Mul", "Mul"]
-
-
 def test_checker_takes_node_metadata_at_ir_8():
     after, _ = rewritten(_twice(**{SCOPES: "['', 'mul']"}), DoubleToSum())
     assert after.ir_version == 8
     onnx.checker.check_model(after)
+
+
+def test_functions_are_inlined_first():
+    class Shift(NodePass):
+        ops = frozenset({"Neg"})
+
+        def rewrite(self, node, build):
+            return [build.op("Mul", node.inputs[0], np.float32(-1))]
+
+    own = helper.make_function(
+        "own", "F", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], [helper.make_opsetid("", 13)]
+    )
+    graph = helper.make_graph(
+        [helper.make_node("F", ["x"], ["y"], domain="own")],
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, [2])],
+        [helper.make_tensor_value_info("y", FLOAT, [2])],
+    )
+    imports = [helper.make_opsetid("", 13), helper.make_opsetid("own", 1)]
+    proto = helper.make_model(graph, opset_imports=imports, functions=[own], ir_version=8)
+    assert op_types(check(proto, Shift())) == ["Mul"]

@@ -52,8 +52,9 @@ def test_same_means_new_types_only(name):
         assert mine.option == theirs.option
 
 
+@pytest.mark.skipif(NEWEST < 28, reason="the table was made with the operators of opset 28")
 def test_table_names_no_operator_that_never_changed():
-    assert set(SAME) | set(OUT_OF_REACH) | set(HANDLED) <= set(_changed()) | {"SwiGLU"}
+    assert set(SAME) | set(OUT_OF_REACH) | set(HANDLED) <= set(_changed())
 
 
 def test_each_pass_stands_in_a_file_of_its_name():

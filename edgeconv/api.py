@@ -1,0 +1,210 @@
+"""Runs a model through a target from Python, and what the command line is made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeconv import calibration, paths, target as targets
+from edgeconv.errors import EdgeconvError, InputMismatch, MissingExtra, UsageError
+from edgeconv.harness import Prover
+from edgeconv.pipeline import Chain, Emit, Event, Pool, Run, Step, silent
+from edgeconv.report import Report, assert_contract, build, manifest, publish, write_json
+from edgeconv.source import InputSpec, ModelSource, parse_input, parse_reference
+from edgeconv.stage import make
+from edgeconv.stages import STAGES
+from edgeconv.store import Store, os_error
+from edgeconv.target import Target
+from edgeconv.worker import Limits
+
+if TYPE_CHECKING:
+    import torch
+
+#: Packages without which nothing converts; found without importing them.
+_CONVERTERS = ("torch", "onnx", "onnxruntime", "onnx_tf", "tensorflow", "ai_edge_litert")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How runs are made, apart from model and target.
+
+    Attributes:
+        base: folder that relative names start from.
+        cache: the cache's root.
+        out: folder for results.
+        force: build and measure anew.
+        remeasure: measure latency and fidelity anew.
+        time_limit: seconds for one stage, instead of the target's.
+        emit: where events go.
+    """
+
+    base: Path
+    cache: Path
+    out: Path
+    force: bool = False
+    remeasure: bool = False
+    time_limit: float | None = None
+    emit: Emit = silent
+
+
+def sample(base: Path) -> ModelSource:
+    """The bundled sample: a small CNN for handwritten digits, trained, with a labelled set."""
+    return parse_reference("edgeconv.models.sample:digits", base=base, name="digits", labelled="digits")
+
+
+def chain_of(source: ModelSource, target: Target) -> Chain:
+    """The target's stages with their options. Raises TargetError."""
+    stages = [make(STAGES, name, target.options.get(name, {}), str(target.path)) for name in target.stages]
+    return Chain(source, target.name, tuple(stages))
+
+
+def plan(source: ModelSource, target: Target, settings: Settings) -> list[Step]:
+    """What `convert` would do."""
+    return chain_of(source, target).plan(Store(settings.cache), force=settings.force)
+
+
+def convert(source: ModelSource, target: Target, settings: Settings) -> Report:
+    """Take one model through one target, prove it, and write its folder.
+
+    Returns:
+        The report; its verdict may be "rejected".
+
+    Raises:
+        EdgeconvError: one of its subclasses; what was built before stays in the cache.
+    """
+    started = time.monotonic()
+    chain = chain_of(source, target)
+    labelled = calibration.load(source.labelled, source.base) if source.labelled else None
+    store = Store(settings.cache)
+    limits = Limits(
+        settings.time_limit or target.limits.seconds,
+        int(target.limits.memory_gb * 1e9) if target.limits.memory_gb else None,
+    )
+    with _disk_errors(settings.cache):
+        if any(step.status != "cached" for step in chain.plan(store, force=settings.force)):
+            _require_converters()
+            store.sweep()
+        with store.workdir() as folder, Pool(limits) as pool:
+            run = Run(chain, store, pool, settings.emit, folder, settings.force)
+            run.carry_out()
+            prover = Prover(
+                run, pool, settings.emit, target.harness, labelled, settings.force or settings.remeasure
+            )
+            proof = prover.prove()
+            assert_contract(run, proof, prover.outputs())
+            destination = settings.out / source.name / target.name
+            path = destination / f"{source.name}.tflite"
+            report = build(run, proof, target, path, time.monotonic() - started)
+            _write(run, report, target, labelled, destination)
+    return report
+
+
+def _write(run: Run, report: Report, target: Target, labelled: Any, destination: Path) -> None:
+    def fill(folder: Path) -> None:
+        done = run.done[-1]
+        run.store.fetch(done.record.blob, folder / Path(report.artifact.path).name)
+        write_json(folder / "manifest.json", manifest(run, report, target, labelled))
+        write_json(folder / "report.json", report.model_dump(mode="json"))
+
+    publish(destination, fill)
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise os_error(error, Path(error.filename) if error.filename else folder) from error
+
+
+def _require_converters() -> None:
+    """Say in one sentence that the extra is missing, before any work."""
+    from importlib.util import find_spec
+
+    missing = [name for name in _CONVERTERS if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"converting needs packages that are not installed: {', '.join(missing)}",
+            hint="pip install 'edgeconv[convert]'",
+        )
+
+
+def run(
+    model: str | torch.nn.Module,
+    target: str = "android",
+    *,
+    example_inputs: Sequence[Any] | Mapping[str, Any] | None = None,
+    inputs: Sequence[str | InputSpec] = (),
+    weights: str | Path | None = None,
+    name: str | None = None,
+    labelled: str | None = None,
+    out: str | Path = "artifacts",
+    cache_dir: str | Path | None = None,
+    trust: bool = False,
+    force: bool = False,
+    on_event: Callable[[Event], None] = silent,
+) -> Report:
+    """Convert a model and prove the result.
+
+    Args:
+        model: a module, or a reference: `pkg.mod:factory`, `file.py:factory`, a path to `.onnx` or `.pt2`.
+        target: name of a target, or a path to its TOML.
+        example_inputs: a tuple or dict of tensors; needed for a module unless `inputs` tells shapes.
+        inputs: specs such as "image=1x3x224x224" or "ids=1x128:int64:0..30521".
+        weights: checkpoint for a factory's module.
+        name: what the result's folder is called.
+        labelled: calibration set with labels.
+        out: folder for results.
+        cache_dir: the cache's root, instead of the platform's.
+        trust: allow loading files that can execute code.
+        force: build anew.
+        on_event: told what happens, step by step.
+
+    Returns:
+        The report. `report.accepted` is the verdict.
+
+    Raises:
+        EdgeconvError: one subclass a situation, see `edgeconv.errors`.
+    """
+    base = Path.cwd()
+    specs = tuple(parse_input(spec) if isinstance(spec, str) else spec for spec in inputs)
+    settings = Settings(
+        base, paths.cache_dir(Path(cache_dir) if cache_dir else None), Path(out), force=force, emit=on_event
+    )
+    wanted = targets.load(target, base)
+    if isinstance(model, str):
+        source = parse_reference(
+            model, base=base, name=name, weights=str(weights) if weights else None, inputs=specs, trust=trust,
+            labelled=labelled,
+        )  # fmt: skip
+        if example_inputs is not None:
+            raise UsageError("example_inputs go with a module; a reference takes `inputs`")
+        return convert(source, wanted, settings)
+    if weights is not None:
+        raise UsageError("weights go with a reference; load them into the module before")
+    with Store(settings.cache).workdir() as folder:
+        return convert(_freeze(model, example_inputs, specs, name, labelled, folder), wanted, settings)
+
+
+def _freeze(
+    module: Any, example_inputs: Any, specs: tuple[InputSpec, ...], name: str | None, labelled: str | None, folder: Path
+) -> ModelSource:
+    """A live module becomes a torch.export archive, which workers can load without its class."""
+    _require_converters()
+    from edgeconv.source import live
+
+    title = name or type(module).__name__.lower()
+    path = folder / f"{title}.pt2"
+    try:
+        found = live.freeze(module, example_inputs, specs, path)
+    except EdgeconvError as error:
+        error.stage = error.stage or "onnx"
+        raise
+    if not found:
+        raise InputMismatch("the module takes no tensors", hint="pass example_inputs or inputs")
+    source = parse_reference(str(path), base=Path.cwd(), name=title, inputs=found, labelled=labelled)
+    return replace(source, reference=title)

@@ -1,0 +1,222 @@
+"""Commands, and `main`, which turns every error into one clear sentence and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from edgeconv.cli import cache, show
+from edgeconv.errors import EXIT_INTERRUPTED, EXIT_REJECTED, DiskFull, EdgeconvError, UsageError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Take a PyTorch model to a proven .tflite: convert, quantize, compare, measure.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(cache.app, name="cache", help="Look into the cache, verify it, make it smaller.")
+
+Names = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models declared in [tool.edgeconv].")]
+TargetOption = Annotated[str, typer.Option("--target", "-t", help="Name of a target, or a path to its TOML.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="REF", help="pkg.mod:factory, file.py:factory, or a path to .onnx or .pt2."),
+]
+WeightsOption = Annotated[str | None, typer.Option(help="Checkpoint for the factory's module, best .safetensors.")]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", "-i", metavar="SPEC", help="NAME=SHAPE[:DTYPE[:LOW..HIGH]], e.g. image=1x3x224x224."),
+]
+NameOption = Annotated[str | None, typer.Option(help="What the model's folder is called.")]
+LabelledOption = Annotated[str | None, typer.Option(help="Calibration set with labels, for accuracy.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for results.")]
+CacheOption = Annotated[Path | None, typer.Option("--cache-dir", help="The cache's root.", envvar="EDGECONV_CACHE")]
+TrustOption = Annotated[bool, typer.Option("--trust", help="Allow loading files that can execute code.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Build and measure anew.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
+
+
+@app.command()
+def run(
+    names: Names = None,
+    target: TargetOption = "android",
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    inputs: InputOption = None,
+    name: NameOption = None,
+    labelled: LabelledOption = None,
+    out: OutOption = Path("artifacts"),
+    cache_dir: CacheOption = None,
+    trust: TrustOption = False,
+    force: ForceOption = False,
+    remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure anew what is cached.")] = False,
+    time_limit: Annotated[float | None, typer.Option(metavar="SECONDS", help="For one stage.")] = None,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,
+) -> None:
+    """Convert models and prove the results. Without a model: those declared, or the bundled sample."""
+    from edgeconv import api, target as targets
+
+    base = Path.cwd()
+    sources = _sources(base, names, model, weights, inputs, name, labelled, trust)
+    wanted = targets.load(target, base)
+    results: list[dict[str, Any]] = []
+    code = 0
+    for source in sources:
+        with show.Progress(f"{source.name} for {wanted.name}") as progress:
+            settings = api.Settings(base, _cache_root(cache_dir), out, force, remeasure, time_limit, progress.on_event)
+            try:
+                report = api.convert(source, wanted, settings)
+            except EdgeconvError as error:
+                if len(sources) == 1:
+                    error.detail = error.detail or _trace(error)
+                    if as_json:
+                        _print_json(_failed(source.name, wanted.name, error))
+                    raise
+                progress.stop()
+                show.error(error, traceback=traceback, model=source.name)
+                results.append(_failed(source.name, wanted.name, error))
+                code = code if code not in (0, EXIT_REJECTED) else error.exit_code
+                continue
+        results.append(report.model_dump(mode="json"))
+        code = code or (0 if report.accepted else EXIT_REJECTED)
+        if not as_json:
+            show.report(report)
+    if as_json:
+        _print_json(results[0] if len(results) == 1 else {"reports": results})
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(
+    names: Names = None,
+    target: TargetOption = "android",
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    inputs: InputOption = None,
+    name: NameOption = None,
+    cache_dir: CacheOption = None,
+    trust: TrustOption = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,  # noqa: ARG001 - read by main
+) -> None:
+    """Say what a run would do, step by step, and why. Converts nothing."""
+    from edgeconv import api, target as targets
+
+    base = Path.cwd()
+    wanted = targets.load(target, base)
+    plans = {}
+    for source in _sources(base, names, model, weights, inputs, name, None, trust):
+        settings = api.Settings(base, _cache_root(cache_dir), Path("artifacts"), force)
+        plans[source.name] = api.plan(source, wanted, settings)
+    if as_json:
+        _print_json({"plans": [show.plan_json(model_name, wanted.name, steps) for model_name, steps in plans.items()]})
+        return
+    for model_name, steps in plans.items():
+        show.plan(model_name, wanted.name, steps)
+
+
+@app.command()
+def targets(as_json: JsonOption = False) -> None:
+    """List the targets: the user's own in ./targets first, then those that edgeconv ships."""
+    from edgeconv import target as known
+
+    found = [known.parse(path) for path in known.available(Path.cwd()).values()]
+    if as_json:
+        _print_json([{"name": t.name, "path": str(t.path), "summary": t.summary, "stages": t.stages} for t in found])
+        return
+    show.targets(found)
+
+
+def _sources(
+    base: Path,
+    names: list[str] | None,
+    model: str | None,
+    weights: str | None,
+    inputs: list[str] | None,
+    name: str | None,
+    labelled: str | None,
+    trust: bool,
+) -> list[Any]:
+    """The models that a command is about."""
+    from edgeconv import api, project
+    from edgeconv.source import parse_input, parse_reference
+
+    if model is not None:
+        if names:
+            raise UsageError("--model and declared model names exclude each other", hint="leave out one of the two")
+        specs = tuple(parse_input(text) for text in inputs or [])
+        return [
+            parse_reference(
+                model, base=base, name=name, weights=weights, inputs=specs, trust=trust, labelled=labelled
+            )
+        ]
+    if weights or inputs or name:
+        raise UsageError("--weights, --input and --name go with --model", hint="name the model with --model")
+    declared = project.find(base)
+    if names or declared.models:
+        return project.pick(declared, names or [])
+    return [api.sample(base)]
+
+
+def _cache_root(given: Path | None) -> Path:
+    from edgeconv import paths
+
+    return paths.cache_dir(given)
+
+
+def _failed(model: str, target: str, error: EdgeconvError) -> dict[str, Any]:
+    data = {key: value for key, value in error.to_json().items() if key != "detail"}
+    return {"model": model, "target": target, "verdict": "failed", **data, "exit_code": error.exit_code}
+
+
+def _print_json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def _trace(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))
+
+
+def main() -> None:
+    """Entry point of the `edgeconv` command."""
+    wants_traceback = "--traceback" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except EdgeconvError as error:
+        error.detail = error.detail or _trace(error)
+        show.error(error, traceback=wants_traceback)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as leaving:
+        sys.exit(leaving.exit_code)
+    except click.ClickException as error:
+        show.error(UsageError(error.format_message(), hint="see edgeconv --help"), traceback=False)
+        sys.exit(UsageError.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        show.interrupted()
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):  # whoever read our output has gone; nothing is left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = DiskFull(f"no space is left on the device of {error.filename or 'the output'}", hint="free some space")
+        show.error(full, traceback=wants_traceback)
+        sys.exit(full.exit_code)

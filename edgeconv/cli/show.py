@@ -1,0 +1,192 @@
+"""What people see: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgeconv.errors import EdgeconvError
+
+
+def _out() -> Console:
+    return Console(highlight=False, soft_wrap=True) if not sys.stdout.isatty() else Console(highlight=False)
+
+
+def _err() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+class Progress:
+    """Lines for finished steps and, on a terminal, a spinner with the seconds of the one that runs."""
+
+    def __init__(self, title: str) -> None:
+        self._console = _err()
+        self._title = title
+        self._status: Any = None
+        self._all_cached = True
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        self._console.print(f"[bold]{escape(self._title)}[/bold]")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.stop()
+        if kind is None:
+            word = "all cached, " if self._all_cached else ""
+            self._console.print(f"  {word}{time.monotonic() - self._started:.1f} s", style="dim")
+
+    def stop(self) -> None:
+        """End the spinner."""
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def on_event(self, event: Any) -> None:
+        """Takes the pipeline's events."""
+        from edgeconv.report.view import size
+
+        self.stop()
+        if event.what == "started":
+            self._all_cached = False
+            why = f" ({escape(event.reason.text())})" if event.reason else ""
+            self._spin(f"  {event.step}{why}")
+        elif event.what == "measuring":
+            self._all_cached = False
+            self._spin(f"  measuring: {event.step}")
+        elif event.what == "built":
+            self._console.print(f"  [green]✓[/green] {event.step:<12} {event.seconds:6.1f} s  {size(event.bytes):>10}")
+        elif event.what == "cached" and event.bytes:
+            self._console.print(f"  [green]✓[/green] {event.step:<12}   cached  {size(event.bytes):>10}")
+        elif event.what == "measured":
+            self._console.print(f"  [green]✓[/green] {event.step}, {event.seconds:.1f} s", style="dim")
+
+    def _spin(self, text: str) -> None:
+        if self._console.is_terminal:
+            self._status = self._console.status(text)
+            self._status.start()
+        else:
+            self._console.print(f"{text} …")
+
+
+def error(problem: EdgeconvError, *, traceback: bool, model: str = "") -> None:
+    """One clear sentence, the hint, and what is already safe."""
+    console = _err()
+    where = " ".join(part for part in (model, problem.stage) if part)
+    console.print(f"[bold red]error[/bold red]{escape(f' in {where}') if where else ''}: {escape(problem.message)}")
+    if problem.hint:
+        console.print(f"[bold]try[/bold]: {escape(problem.hint)}")
+    if traceback and problem.detail:
+        console.print(escape(problem.detail), style="dim")
+
+
+def interrupted() -> None:
+    """After Ctrl-C."""
+    _err().print("interrupted; finished steps are in the cache, the next run goes on from there")
+
+
+def report(result: Any) -> None:
+    """A report as tables."""
+    from edgeconv.report.view import render
+
+    _out().print(render(result))
+
+
+def plan_json(model: str, target: str, steps: Sequence[Any]) -> dict[str, Any]:
+    """A plan as plain data."""
+    rows = [
+        {
+            "name": step.name,
+            "status": step.status,
+            "reason": step.reason.text(),
+            "reason_kind": step.reason.kind,
+            "details": step.reason.details,
+            "key": step.key,
+        }
+        for step in steps
+    ]
+    return {"model": model, "target": target, "steps": rows}
+
+
+def plan(model: str, target: str, steps: Sequence[Any]) -> None:
+    """A plan as a table."""
+    table = Table("step", "status", "why", "key", box=None, pad_edge=False, title=f"{model} for {target}", title_justify="left")
+    for step in steps:
+        word = {"cached": "[green]cached[/green]", "build": "[yellow]build[/yellow]", "unknown": "[yellow]build?[/yellow]"}
+        table.add_row(step.name, word[step.status], escape(step.reason.text()), (step.key or "")[:16])
+    _out().print(table)
+
+
+def targets(found: Sequence[Any]) -> None:
+    """Targets as a table."""
+    table = Table("target", "stages", "summary", box=None, pad_edge=False)
+    for one in found:
+        table.add_row(one.name, " → ".join(one.stages), escape(one.summary))
+    _out().print(table)
+
+
+def stats(found: Any, root: Path, *, as_json: bool) -> None:
+    """The store's numbers."""
+    from edgeconv.report.view import size
+
+    data = {"root": str(root), **dataclasses.asdict(found)}
+    if as_json:
+        _json(data)
+        return
+    for name, value in data.items():
+        _out().print(f"{name:<12} {size(value) if name == 'bytes' else value}")
+
+
+def problems(found: Iterable[Any], *, as_json: bool) -> None:
+    """What verify found."""
+    rows = [dataclasses.asdict(problem) for problem in found]
+    if as_json:
+        _json({"problems": rows})
+        return
+    for row in rows:
+        _out().print(f"[red]{row['kind']}[/red] {escape(row['path'])}: {escape(row['what'])}")
+    if not rows:
+        _out().print("the cache is clean")
+
+
+def collected(result: Any, *, as_json: bool) -> None:
+    """What gc removed."""
+    data = dataclasses.asdict(result)
+    if as_json:
+        _json(data)
+    else:
+        _out().print(", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in data.items()))
+
+
+def record(found: Any, *, as_json: bool) -> None:
+    """One record with its ingredients."""
+    data = {"key": found.key, "sha256": found.blob.digest, "bytes": found.blob.bytes, **found.meta}
+    if as_json:
+        _json(data)
+    else:
+        _out().print(json.dumps(data, indent=2, ensure_ascii=False), markup=False)
+
+
+def records(found: Sequence[Any], *, as_json: bool) -> None:
+    """All records, a line each."""
+    rows = [
+        {"key": one.key, "step": one.meta.get("ingredients", {}).get("step", ""), "bytes": one.blob.bytes} for one in found
+    ]
+    if as_json:
+        _json(rows)
+        return
+    for row in rows:
+        _out().print(f"{row['key']}  {row['step']:<12} {row['bytes']:>12,}")
+
+
+def _json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,188 @@
+"""The jobs that measurements run in worker processes: reference, fidelity, latency. Plain data in, plain data out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeconv.errors import MeasurementError, NonFinite
+from edgeconv.harness import metrics
+from edgeconv.harness.runtimes import RUNTIMES, Array, Arrays
+from edgeconv.source import InputSpec, ModelSource
+
+#: Seeds of parity inputs start here; examples and exports are made from seed 0, so no stage has seen these.
+FIRST_SEED = 1000
+
+#: Untimed invokes before the first timed one, at least: lazy set-up, caches, clock frequency.
+WARM_UP_RUNS = 5
+WARM_UP_SECONDS = 0.2
+
+
+def reference(payload: dict[str, Any]) -> dict[str, Any]:
+    """Run the original model on unseen inputs and, where there is one, on a labelled set.
+
+    Payload:
+        source: the ModelSource. inputs: its specs. seeds: how many. labelled: {"npz": path, "input": name} or None.
+        destination: `.npz` to write: in/<seed>/<name>, out/<seed>/<name>, and logits for the labelled set.
+
+    Raises:
+        NonFinite: an output holds no finite number.
+    """
+    source = ModelSource.from_json(payload["source"])
+    specs = [InputSpec.from_json(spec) for spec in payload["inputs"]]
+    run, runtime = _original(source)
+    arrays: Arrays = {}
+    for seed in range(payload["seeds"]):
+        generator = np.random.default_rng(FIRST_SEED + seed)
+        inputs = {spec.name: spec.sample(generator) for spec in specs}
+        outputs = run(inputs)
+        _refuse_nonfinite(outputs, runtime)
+        arrays |= {f"in/{seed}/{name}": array for name, array in inputs.items()}
+        arrays |= {f"out/{seed}/{name}": array for name, array in outputs.items()}
+    if payload["labelled"]:
+        arrays["logits"] = _logits(run, payload["labelled"])
+    with Path(payload["destination"]).open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+    first = {name.split("/", 2)[2]: array for name, array in arrays.items() if name.startswith("out/0/")}
+    contract = [{"name": n, "shape": list(a.shape), "dtype": a.dtype.name} for n, a in first.items()]
+    return {"runtime": runtime, "outputs": contract}
+
+
+def _original(source: ModelSource) -> tuple[Any, str]:
+    """A function from inputs to outputs by name, and what computes it."""
+    if source.kind == "onnx":
+        assert source.file is not None
+        return RUNTIMES["onnxruntime"](source.file, 1).run, "onnxruntime"
+    import torch
+
+    from edgeconv.source import loading
+
+    module = loading.load(source).module
+
+    def run(inputs: Arrays) -> Arrays:
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
+        found = loading.flatten(loading.call(module, tensors))
+        return {name: np.asarray(tensor.detach().numpy()) for name, tensor in found.items()}
+
+    return run, "torch"
+
+
+def _refuse_nonfinite(outputs: Arrays, runtime: str) -> None:
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and array.size and not np.isfinite(array).any():
+            what = "NaN" if np.isnan(array).all() else "NaN or Inf"
+            raise NonFinite(
+                f"the original model's output {name!r} is all {what} in {runtime} (inputs: random, seed {FIRST_SEED})",
+                hint="check the weights, or declare the range of the inputs: --input NAME=SHAPE:DTYPE:LOW..HIGH",
+            )
+
+
+def _logits(run: Any, labelled: dict[str, Any]) -> Array:
+    """The labelled set's logits, one sample at a time: a .tflite has a fixed batch."""
+    data = np.load(labelled["npz"])["inputs"]
+    rows = []
+    for sample in data:
+        outputs = list(run({labelled["input"]: sample[None]}).values())
+        rows.append(outputs[labelled["output"]].reshape(-1))
+    return np.stack(rows)
+
+
+def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
+    """Parity of one artifact in one runtime against the reference, and its accuracy on the labelled set.
+
+    Payload:
+        runtime, artifact, reference, threads; labelled: {"npz", "input", "output"} or None.
+
+    Returns:
+        {"parity": see `metrics.summarize`, "accuracy": {"top1", "samples", "reference_top1"} or None,
+        "contract": inputs and outputs as the runtime sees them, or None}
+    """
+    runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["threads"])
+    with np.load(payload["reference"]) as stored:
+        arrays = dict(stored)
+    samples = []
+    for seed in range(sum(1 for name in {n.split("/")[1] for n in arrays if n.startswith("in/")})):
+        inputs = {n.split("/", 2)[2]: a for n, a in arrays.items() if n.startswith(f"in/{seed}/")}
+        wanted = {n.split("/", 2)[2]: a for n, a in arrays.items() if n.startswith(f"out/{seed}/")}
+        found = runtime.run(inputs)
+        _same_shape(wanted, found)
+        samples.append((wanted, found))
+    accuracy = None
+    if payload["labelled"]:
+        with np.load(payload["labelled"]["npz"]) as data:
+            labels = data["labels"]
+        predicted = _logits(runtime.run, payload["labelled"]).argmax(-1)
+        accuracy = {
+            "top1": float((predicted == labels).mean()),
+            "reference_top1": float((arrays["logits"].argmax(-1) == labels).mean()),
+            "samples": len(labels),
+        }
+    contract = runtime.contract() if hasattr(runtime, "contract") else None
+    return {"parity": metrics.summarize(samples), "accuracy": accuracy, "contract": contract}
+
+
+def _same_shape(wanted: Arrays, found: Arrays) -> None:
+    if list(wanted) != list(found):
+        raise MeasurementError(f"the outputs are {list(found)}, the original model's are {list(wanted)}")
+    for name, array in wanted.items():
+        if array.shape != found[name].shape:
+            raise MeasurementError(
+                f"the output {name!r} has the shape {list(found[name].shape)}, the original's has {list(array.shape)}"
+            )
+
+
+def latency(payload: dict[str, Any]) -> dict[str, Any]:
+    """Steady-state latency of one artifact in one runtime.
+
+    Payload:
+        runtime, artifact, reference (for realistic inputs), threads, min_runs, min_seconds.
+
+    Returns:
+        p50_ms, p90_ms, mean_ms, runs, warm_up_runs. Loading and the first invokes are not among the runs.
+    """
+    runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["threads"])
+    with np.load(payload["reference"]) as arrays:
+        runtime.run({name.split("/", 2)[2]: arrays[name] for name in arrays.files if name.startswith("in/0/")})
+    warm_up, until = 1, time.perf_counter() + WARM_UP_SECONDS
+    while warm_up < WARM_UP_RUNS or time.perf_counter() < until:
+        runtime.invoke()
+        warm_up += 1
+    times: list[float] = []
+    until = time.perf_counter() + payload["min_seconds"]
+    while len(times) < payload["min_runs"] or time.perf_counter() < until:
+        start = time.perf_counter()
+        runtime.invoke()
+        times.append(time.perf_counter() - start)
+    milliseconds = np.array(times) * 1e3
+    return {
+        "p50_ms": float(np.percentile(milliseconds, 50)),
+        "p90_ms": float(np.percentile(milliseconds, 90)),
+        "mean_ms": float(milliseconds.mean()),
+        "runs": len(times),
+        "warm_up_runs": warm_up,
+    }
+
+
+def write_labelled(path: Path, inputs: Array, labels: Array) -> None:
+    """The file through which jobs get a preprocessed labelled set."""
+    with path.open("wb") as stream:
+        np.savez(stream, inputs=inputs, labels=labels)
+
+
+def host() -> dict[str, Any]:
+    """What the machine is, as far as latency depends on it."""
+    import os
+    import platform
+
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        model = platform.machine()
+    return {"system": platform.system(), "machine": platform.machine(), "cpu": model, "cores": os.cpu_count() or 1}

@@ -1,0 +1,238 @@
+"""Proves a finished chain: parity and accuracy of every artifact, latency of the last one, the I/O contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeconv import fingerprint
+from edgeconv.calibration import CalibrationSet
+from edgeconv.errors import CalibrationError, EdgeconvError
+from edgeconv.harness import jobs
+from edgeconv.harness.runtimes import OF_KIND, RUNTIMES
+from edgeconv.pipeline import Emit, Event, Measured, Pool, Run, measured
+from edgeconv.pipeline.keys import key_of, of_measurement
+from edgeconv.store import BlobCorrupt, Record
+from edgeconv.target import Harness
+from edgeconv.worker import Worker
+
+_HERE = Path(__file__).parent
+
+
+@dataclass
+class Proof:
+    """What was measured.
+
+    Attributes:
+        reference: what computed the reference: "torch", or "onnxruntime" for an ONNX source.
+        parity: one row a stage and runtime.
+        accuracy: the same on the labelled set, the reference first; empty without one.
+        latency: one row a runtime.
+        contract: inputs and outputs as the final artifact has them.
+        measurements: name, status and seconds of each measurement.
+    """
+
+    reference: str = ""
+    parity: list[dict[str, Any]] = field(default_factory=list)
+    accuracy: list[dict[str, Any]] = field(default_factory=list)
+    latency: list[dict[str, Any]] = field(default_factory=list)
+    contract: dict[str, Any] = field(default_factory=dict)
+    measurements: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Prover:
+    """Measures one run.
+
+    Attributes:
+        run: the finished chain.
+        pool: workers; the reference shares the one that exported.
+        emit: where events go.
+        harness: what the target wants measured.
+        labelled: the labelled set, if one is declared.
+        force: measure anew.
+    """
+
+    run: Run
+    pool: Pool
+    emit: Emit
+    harness: Harness
+    labelled: CalibrationSet | None = None
+    force: bool = False
+    proof: Proof = field(default_factory=Proof)
+    _record: Record | None = None
+    _reference: Path | None = None
+    _labelled: dict[str, Any] | None = None
+
+    def prove(self) -> Proof:
+        """Everything, in order. Raises what the jobs raise, named by measurement."""
+        try:
+            self._record = self._find_reference()
+            notes = self._record.meta["notes"]
+            self.proof.reference = notes["runtime"]
+            for done in self.run.done:
+                for runtime in self._runtimes(done.artifact.kind):
+                    self._fidelity(done.name, runtime)
+            for runtime in self.harness.runtimes:
+                self._latency(runtime)
+        except EdgeconvError as error:
+            error.stage = error.stage or "measuring"
+            raise
+        return self.proof
+
+    def outputs(self) -> list[dict[str, Any]]:
+        """Name, shape and dtype of the original model's outputs."""
+        assert self._record is not None
+        found: list[dict[str, Any]] = self._record.meta["notes"]["outputs"]
+        return found
+
+    def _runtimes(self, kind: str) -> tuple[str, ...]:
+        return self.harness.runtimes if kind == "tflite" else (OF_KIND[kind],)
+
+    def _find_reference(self) -> Record:
+        """The original model's outputs on unseen inputs, computed once for all stages and targets."""
+        assert self.run.snapshot is not None
+        source = self.run.chain.source
+        options = {
+            "source": self.run.snapshot.digest(source),
+            "inputs": [spec.to_json() for spec in self.run.snapshot.inputs],
+            "seeds": self.harness.seeds,
+            "labelled": self.labelled.digest if self.labelled else None,
+        }
+        distributions = ("onnxruntime", "numpy") if source.kind == "onnx" else ("torch", "numpy")
+        ingredients = of_measurement("reference", _revision(), options, distributions)
+        key = key_of(ingredients)
+        store = self.run.store
+        record = None if self.force else store.find(key)
+        if record is not None:
+            return record
+        with store.lock(key):
+            record = None if self.force else store.find(key)
+            if record is not None:
+                return record
+            self.emit(Event("measuring", "reference"))
+            destination = self.run.folder / "reference.npz"
+            payload = {
+                "source": source.to_json(),
+                "inputs": options["inputs"],
+                "seeds": self.harness.seeds,
+                "labelled": self._labelled_payload(),
+                "destination": str(destination),
+            }
+            notes = self.pool.get("torch").run("edgeconv.harness.jobs:reference", payload)
+            self._reference = destination
+            return store.publish(key, destination, {"kind": "reference", "notes": notes, "ingredients": ingredients})
+
+    def _reference_file(self) -> str:
+        assert self._record is not None
+        if self._reference is None or fingerprint.of_file(self._reference) != self._record.blob.digest:
+            path = self.run.folder / "reference-fetched.npz"
+            try:
+                self.run.store.fetch(self._record.blob, path)
+            except BlobCorrupt:
+                self._record = self._find_reference()  # the damaged one is quarantined, so this computes it anew
+                return self._reference_file()
+            self._reference = path
+        return str(self._reference)
+
+    def _labelled_payload(self) -> dict[str, Any] | None:
+        if self.labelled is None:
+            return None
+        if self._labelled is None:
+            self.labelled.verify()
+            data = self.labelled.labelled()
+            self._check_labelled(data.input, data.inputs.shape[1:])
+            path = self.run.folder / "labelled.npz"
+            jobs.write_labelled(path, data.inputs, data.labels)
+            self._labelled = {"npz": str(path), "input": data.input, "output": data.output}
+        return self._labelled
+
+    def _check_labelled(self, name: str, shape: tuple[int, ...]) -> None:
+        assert self.run.snapshot is not None
+        specs = {spec.name: spec for spec in self.run.snapshot.inputs}
+        if set(specs) != {name} or specs[name].shape != (1, *shape):
+            wanted = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in specs.values())
+            assert self.labelled is not None
+            raise CalibrationError(
+                f"the labelled set {self.labelled.name!r} gives {name} {[1, *shape]}, the model takes {wanted}",
+                hint="change the preprocessing in the calibration TOML",
+            )
+
+    def _fidelity(self, stage: str, runtime: str) -> None:
+        assert self._record is not None
+        done = next(done for done in self.run.done if done.name == stage)
+        options = {
+            "artifact": done.artifact.digest,
+            "reference": self._record.blob.digest,
+            "labelled": self.labelled.digest if self.labelled else None,
+            "runtime": runtime,
+        }
+        found = self._measure(
+            f"fidelity of {stage} in {runtime}", "fidelity", options, runtime,
+            lambda: {
+                "runtime": runtime,
+                "artifact": str(self.run.file_of(stage).path),
+                "reference": self._reference_file(),
+                "labelled": self._labelled_payload(),
+                "threads": 1,
+            },
+        )  # fmt: skip
+        result = found.result
+        self.proof.parity.append({"stage": stage, "runtime": runtime, **result["parity"]})
+        if result["accuracy"]:
+            if not self.proof.accuracy:
+                top1 = result["accuracy"]["reference_top1"]
+                self.proof.accuracy.append(
+                    {"stage": "reference", "runtime": self.proof.reference, "top1": top1,
+                     "samples": result["accuracy"]["samples"]}
+                )  # fmt: skip
+            accuracy = {key: result["accuracy"][key] for key in ("top1", "samples")}
+            self.proof.accuracy.append({"stage": stage, "runtime": runtime, **accuracy})
+        if result["contract"]:
+            self.proof.contract = result["contract"]
+
+    def _latency(self, runtime: str) -> None:
+        assert self._record is not None
+        done = self.run.done[-1]
+        if runtime not in self._runtimes(done.artifact.kind):
+            return
+        options = {
+            "artifact": done.artifact.digest,
+            "runtime": runtime,
+            "threads": self.harness.threads,
+            "min_runs": self.harness.min_runs,
+            "min_seconds": self.harness.min_seconds,
+            "host": jobs.host(),
+        }
+        found = self._measure(
+            f"latency in {runtime}", "latency", options, runtime,
+            lambda: {
+                **options,
+                "artifact": str(self.run.file_of(done.name).path),
+                "reference": self._reference_file(),
+            },
+        )  # fmt: skip
+        self.proof.latency.append(
+            {"stage": done.name, "runtime": runtime, "threads": self.harness.threads, **found.result,
+             "status": found.status}
+        )  # fmt: skip
+
+    def _measure(self, label: str, job: str, options: dict[str, Any], runtime: str, payload: Any) -> Measured:
+        """Find or run a measurement in a process of its own."""
+
+        def produce() -> dict[str, Any]:
+            self.emit(Event("measuring", label))
+            with Worker(limits=self.pool.limits) as worker:
+                return worker.run(f"edgeconv.harness.jobs:{job}", payload())
+
+        ingredients = of_measurement(job, _revision(), options, (*RUNTIMES[runtime].distributions, "numpy"))
+        found = measured(self.run.store, ingredients, self.run.folder, produce, force=self.force)
+        self.emit(Event("measured" if found.status == "measured" else "cached", label, seconds=found.seconds))
+        self.proof.measurements.append({"name": label, "status": found.status, "seconds": round(found.seconds, 3)})
+        return found
+
+
+def _revision() -> str:
+    """Digest of the harness's own text: a changed measurement is another measurement."""
+    return fingerprint.of_data({path.name: fingerprint.of_file(path) for path in sorted(_HERE.glob("*.py"))})

@@ -1,0 +1,168 @@
+"""Runtimes: each runs one artifact kind, with inputs and outputs by name. Used inside worker processes only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeconv.errors import MeasurementError
+
+Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
+
+
+class Runtime(Protocol):
+    """A loaded artifact."""
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by the model's names, for inputs by the model's names. Raises MeasurementError."""
+
+    def invoke(self) -> None:
+        """Run once more on the inputs of the last `run`, without copying anything in or out where that is possible."""
+
+
+class OnnxRuntime:
+    """onnxruntime on the CPU, sequential."""
+
+    distributions: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise MeasurementError(f"onnxruntime does not load {path.name}: {_first_line(error)}") from error
+        self._names = [value.name for value in self._session.get_outputs()]
+        self._inputs = {value.name for value in self._session.get_inputs()}
+        self._last: Arrays = {}
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """See Runtime."""
+        self._last = {name: array for name, array in inputs.items() if name in self._inputs}
+        try:
+            return dict(zip(self._names, self._session.run(None, self._last), strict=True))
+        except Exception as error:
+            raise MeasurementError(f"onnxruntime fails: {_first_line(error)}") from error
+
+    def invoke(self) -> None:
+        """See Runtime."""
+        self._session.run(None, self._last)
+
+
+class TfSavedModel:
+    """A SavedModel's serving_default signature in TensorFlow."""
+
+    distributions: ClassVar[tuple[str, ...]] = ("tensorflow",)
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        self._names = json.loads((path / "assets.extra" / "edgeconv.json").read_text())
+        self._loaded = tf.saved_model.load(str(path))
+        self._function = self._loaded.signatures["serving_default"]
+        self._last: dict[str, Any] = {}
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """See Runtime."""
+        import tensorflow as tf
+
+        self._last = {entry["safe"]: tf.constant(inputs[entry["name"]]) for entry in self._names["inputs"]}
+        try:
+            results = self._function(**self._last)
+        except (tf.errors.OpError, ValueError, TypeError) as error:
+            raise MeasurementError(f"TensorFlow fails: {_first_line(error)}") from error
+        return {entry["name"]: results[entry["safe"]].numpy() for entry in self._names["outputs"]}
+
+    def invoke(self) -> None:
+        """See Runtime."""
+        self._function(**self._last)
+
+
+class _Tflite:
+    """Common to both TFLite interpreters; XNNPACK is on, as both have it by default."""
+
+    def __init__(self, interpreter_class: Any, path: Path, threads: int) -> None:
+        try:
+            self._interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise MeasurementError(f"{self.label} does not load {path.name}: {_first_line(error)}") from error
+        self._inputs = {entry["name"]: entry for entry in self._interpreter.get_input_details()}
+        self._outputs = {entry["name"]: entry for entry in self._interpreter.get_output_details()}
+
+    label: ClassVar[str] = ""
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """See Runtime."""
+        for name, entry in self._inputs.items():
+            self._interpreter.set_tensor(entry["index"], np.ascontiguousarray(inputs[name]))
+        self.invoke()
+        return {name: self._interpreter.get_tensor(entry["index"]) for name, entry in self._outputs.items()}
+
+    def invoke(self) -> None:
+        """See Runtime."""
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise MeasurementError(f"{self.label} fails: {_first_line(error)}") from error
+
+    def contract(self) -> dict[str, list[dict[str, Any]]]:
+        """Inputs and outputs as the file has them: name, shape, dtype, in order."""
+        return {
+            side: [
+                {"name": entry["name"], "shape": [int(n) for n in entry["shape"]], "dtype": np.dtype(entry["dtype"]).name}
+                for entry in entries.values()
+            ]
+            for side, entries in (("inputs", self._inputs), ("outputs", self._outputs))
+        }
+
+
+class TfliteRuntime(_Tflite):
+    """tflite-runtime, the interpreter of TFLite 2.14."""
+
+    distributions: ClassVar[tuple[str, ...]] = ("tflite-runtime",)
+    label = "tflite-runtime"
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from tflite_runtime.interpreter import Interpreter
+
+        super().__init__(Interpreter, path, threads)
+
+
+class LiteRt(_Tflite):
+    """LiteRT, TFLite's successor."""
+
+    distributions: ClassVar[tuple[str, ...]] = ("ai-edge-litert",)
+    label = "LiteRT"
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        super().__init__(Interpreter, path, threads)
+
+
+#: Runtime class by the name that targets and reports use.
+RUNTIMES: dict[str, Any] = {
+    "onnxruntime": OnnxRuntime,
+    "tensorflow": TfSavedModel,
+    "tflite-runtime": TfliteRuntime,
+    "litert": LiteRt,
+}
+
+#: The runtime that an intermediate artifact kind is proven in.
+OF_KIND = {"onnx": "onnxruntime", "onnx-quantized": "onnxruntime", "saved-model": "tensorflow"}
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

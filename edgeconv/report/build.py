@@ -1,0 +1,206 @@
+"""Builds the report and the manifest from a finished run and its proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgeconv import fingerprint
+from edgeconv.calibration import CalibrationSet
+from edgeconv.errors import BadOutput
+from edgeconv.harness import Proof, host
+from edgeconv.pipeline import Done, Run
+from edgeconv.report.model import (
+    AccuracyRow,
+    ArtifactRow,
+    CheckRow,
+    ErrorEntry,
+    LatencyRow,
+    ParityRow,
+    Report,
+    StepRow,
+)
+from edgeconv.source import InputSpec
+from edgeconv.target import Acceptance, Target
+
+MANIFEST_VERSION = 1
+
+#: A loss of SNR that float32 rounding alone explains is not an error that "enters" anywhere.
+FLOAT_FLOOR_DB = 150.0
+
+
+def build(run: Run, proof: Proof, target: Target, path: Path, seconds: float) -> Report:
+    """The report of a finished run.
+
+    Args:
+        run: with all steps done.
+        proof: what was measured.
+        target: with its acceptance.
+        path: where the artifact goes.
+        seconds: wall time of the run.
+    """
+    assert run.snapshot is not None
+    final = run.done[-1].artifact
+    acceptance = checks(target.acceptance, proof, final.bytes)
+    return Report(
+        model=run.chain.source.name,
+        target=target.name,
+        verdict="accepted" if all(row.ok for row in acceptance) else "rejected",
+        artifact=ArtifactRow(path=str(path), bytes=final.bytes, sha256=final.digest),
+        steps=[_step(done) for done in run.done],
+        reference=proof.reference,
+        parity=[ParityRow(**row) for row in proof.parity],
+        error_enters_at=error_entry(proof.parity),
+        accuracy=[AccuracyRow(**row) for row in proof.accuracy],
+        latency=[LatencyRow(**row) for row in proof.latency],
+        acceptance=acceptance,
+        contract=proof.contract,
+        warnings=_warnings(run),
+        measurements=proof.measurements,
+        host=host(),
+        seconds=round(seconds, 3),
+    )
+
+
+def _step(done: Done) -> StepRow:
+    return StepRow(
+        name=done.name,
+        status="built" if done.status == "built" else "cached",
+        reason=done.reason.text(),
+        reason_kind=done.reason.kind,
+        seconds=round(done.seconds, 3),
+        bytes=done.artifact.bytes,
+        sha256=done.artifact.digest,
+        peak_bytes=done.peak_bytes,
+        notes={key: value for key, value in done.record.meta["notes"].items() if key != "warnings"},
+    )
+
+
+def _warnings(run: Run) -> list[str]:
+    assert run.snapshot is not None
+    found = list(run.snapshot.facts.get("warnings", []))
+    for done in run.done:
+        found += done.record.meta["notes"].get("warnings", [])
+    return list(dict.fromkeys(found))
+
+
+def checks(acceptance: Acceptance, proof: Proof, size: int) -> list[CheckRow]:
+    """Every budget of the target beside the number that was measured."""
+    rows: list[CheckRow] = []
+
+    def at_least(check: str, where: str, value: float, budget: float, unit: str) -> None:
+        rows.append(CheckRow(check=check, where=where, value=value, budget=budget, unit=unit, ok=value >= budget))
+
+    def at_most(check: str, where: str, value: float, budget: float, unit: str) -> None:
+        rows.append(CheckRow(check=check, where=where, value=value, budget=budget, unit=unit, ok=value <= budget))
+
+    for row in proof.parity:
+        where = f"{row['stage']} in {row['runtime']}"
+        at_most("NaN and Inf that the reference does not have", where, row["nan"] + row["inf"], 0, "")
+        if row["stage"] in acceptance.min_snr_db:
+            at_least("SNR", where, row["snr_db"], acceptance.min_snr_db[row["stage"]], "dB")
+        if row["stage"] in acceptance.min_cosine:
+            at_least("cosine", where, row["cosine"], acceptance.min_cosine[row["stage"]], "")
+    if acceptance.max_bytes is not None:
+        at_most("size", "artifact", size, acceptance.max_bytes, "bytes")
+    for row in proof.latency:
+        if row["runtime"] in acceptance.max_p50_ms:
+            at_most("latency p50", row["runtime"], row["p50_ms"], acceptance.max_p50_ms[row["runtime"]], "ms")
+    if acceptance.max_accuracy_drop is not None and proof.accuracy:
+        reference, last = proof.accuracy[0], proof.accuracy[-1]["stage"]
+        for row in (row for row in proof.accuracy if row["stage"] == last):
+            drop = reference["top1"] - row["top1"]
+            at_most("accuracy drop", f"{last} in {row['runtime']}", drop, acceptance.max_accuracy_drop, "")
+    return rows
+
+
+def error_entry(parity: list[dict[str, Any]]) -> ErrorEntry:
+    """The stage behind which the SNR has fallen most, float rounding aside; the best runtime of each stage counts."""
+    best: dict[str, float] = {}
+    for row in parity:
+        best[row["stage"]] = max(row["snr_db"], best.get(row["stage"], row["snr_db"]))
+    before = FLOAT_FLOOR_DB
+    entry: ErrorEntry | None = None
+    for stage, snr in best.items():
+        after = min(snr, FLOAT_FLOOR_DB)
+        if entry is None or before - after > entry.snr_before_db - entry.snr_after_db:
+            entry = ErrorEntry(stage=stage, snr_before_db=before, snr_after_db=after)
+        before = min(before, after)
+    assert entry is not None
+    return entry
+
+
+def manifest(run: Run, report: Report, target: Target, labelled: CalibrationSet | None) -> dict[str, Any]:
+    """What a mobile engineer needs to use the file. Holds no time and no machine: the same build gives the same text."""
+    assert run.snapshot is not None
+    ranges = {spec.name: spec for spec in run.snapshot.inputs}
+    options = target.options.get("tflite", {})
+    versions = {row.runtime: None for row in report.parity if row.stage == run.done[-1].name}
+    last = report.steps[-1]
+    return {
+        "schema_version": MANIFEST_VERSION,
+        "model": report.model,
+        "target": report.target,
+        "verdict": report.verdict,
+        "file": Path(report.artifact.path).name,
+        "bytes": report.artifact.bytes,
+        "sha256": report.artifact.sha256,
+        "inputs": [_input(entry, ranges[entry["name"]]) for entry in report.contract["inputs"]],
+        "outputs": [{**entry, "layout": _layout(entry["shape"])} for entry in report.contract["outputs"]],
+        "preprocessing": labelled.preprocessing() if labelled else None,
+        "runtime": {"minimum": options.get("min_runtime", "2.14.0"), "proven_on": sorted(versions)},
+        "quantization": {key: last.notes[key] for key in sorted(last.notes)},
+        "fidelity": [
+            {"runtime": row.runtime, "snr_db": round(row.snr_db, 2), "max_abs_error": row.max_abs_error}
+            for row in report.parity
+            if row.stage == last.name
+        ],
+        "provenance": {
+            "edgeconv": fingerprint.versions(["edgeconv"])["edgeconv"],
+            "source": run.snapshot.digest(run.chain.source),
+            "reference": report.reference,
+            "stages": [_provenance(done) for done in run.done],
+        },
+    }
+
+
+def _input(entry: dict[str, Any], spec: InputSpec) -> dict[str, Any]:
+    known = spec.low is not None and spec.high is not None
+    return {**entry, "layout": _layout(entry["shape"]), "range": [spec.low, spec.high] if known else None}
+
+
+def _layout(shape: list[int]) -> str | None:
+    """The order of the axes where it has a name: this chain keeps PyTorch's."""
+    return {3: "NCL", 4: "NCHW", 5: "NCDHW"}.get(len(shape))
+
+
+def _provenance(done: Done) -> dict[str, Any]:
+    ingredients = done.record.meta["ingredients"]
+    return {
+        "name": done.name,
+        "sha256": done.artifact.digest,
+        "bytes": done.artifact.bytes,
+        **{key: ingredients[key] for key in ("options", "versions", "python", "revision")},
+    }
+
+
+def assert_contract(run: Run, proof: Proof, outputs: list[dict[str, Any]]) -> None:
+    """Names, order, shapes and dtypes of the final artifact are the original model's.
+
+    Raises:
+        BadOutput: with the first difference.
+    """
+    assert run.snapshot is not None
+    inputs = [{"name": s.name, "shape": list(s.shape), "dtype": s.dtype} for s in run.snapshot.inputs]
+    for side, wanted in (("inputs", inputs), ("outputs", outputs)):
+        found = proof.contract.get(side, [])
+        if [entry["name"] for entry in found] != [entry["name"] for entry in wanted]:
+            raise BadOutput(
+                f"the artifact's {side} are {[e['name'] for e in found]}, the model's are {[e['name'] for e in wanted]}"
+            )
+        for got, want in zip(found, wanted, strict=True):
+            if got != want:
+                raise BadOutput(
+                    f"the artifact's {side[:-1]} {got['name']!r} is {got['dtype']}{got['shape']}, "
+                    f"the model's is {want['dtype']}{want['shape']}"
+                )

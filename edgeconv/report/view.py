@@ -1,0 +1,76 @@
+"""The report for a person on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgeconv.report.model import Report
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that reads best, decimal."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.2f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def render(report: Report) -> RenderableType:
+    """Tables of steps with parity, of the runtimes, and the verdict."""
+    parts: list[RenderableType] = [_steps(report), _runtimes(report)]
+    entry = report.error_enters_at
+    parts.append(
+        Text(f"The error enters at {entry.stage}: {entry.snr_before_db:.0f} → {entry.snr_after_db:.1f} dB.", style="dim")
+    )
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in report.warnings]
+    parts += [_check(row.check, row.where, row.value, row.budget, row.unit) for row in report.acceptance if not row.ok]
+    if report.accuracy:
+        parts.append(_accuracy(report))
+    colour = "green" if report.accepted else "red"
+    parts.append(
+        Text.assemble(
+            (f"{report.verdict}", f"bold {colour}"),
+            f"  {report.model} for {report.target}: {report.artifact.path}, {size(report.artifact.bytes)}",
+        )
+    )
+    return Group(*parts)
+
+
+def _steps(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("stage", "status", "time", "size", "runtime", "SNR", "max error", "top-1 agrees"):
+        table.add_column(name, justify="left" if name in {"stage", "status", "runtime"} else "right")
+    for step in report.steps:
+        rows = [row for row in report.parity if row.stage == step.name]
+        for position, row in enumerate(rows):
+            head = (step.name, step.status, f"{step.seconds:.1f} s" if step.seconds else "", size(step.bytes))
+            agrees = "" if row.top1_agreement is None else f"{row.top1_agreement:.0%}"
+            numbers = (row.runtime, f"{row.snr_db:.1f} dB", f"{row.max_abs_error:.2g}", agrees)
+            table.add_row(*(head if position == 0 else ("",) * 4), *numbers)
+    return table
+
+
+def _runtimes(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("runtime", "threads", "p50", "p90", "runs"):
+        table.add_column(name, justify="left" if name == "runtime" else "right")
+    for row in report.latency:
+        old = " (cached)" if row.status == "cached" else ""
+        table.add_row(row.runtime + old, str(row.threads), f"{row.p50_ms:.3g} ms", f"{row.p90_ms:.3g} ms", str(row.runs))
+    return table
+
+
+def _check(check: str, where: str, value: float, budget: float, unit: str) -> Text:
+    return Text(f"rejected: {check} of {where} is {value:.4g} {unit}, the budget is {budget:.4g} {unit}", style="red")
+
+
+def _accuracy(report: Report) -> Text:
+    names = {"torch": "PyTorch", "onnxruntime": "the ONNX model"}
+    reference = report.accuracy[0]
+    last = report.steps[-1].name
+    parts = [f"{names.get(reference.runtime, reference.runtime)} {reference.top1:.1%}"]
+    parts += [f".tflite in {row.runtime} {row.top1:.1%}" for row in report.accuracy if row.stage == last]
+    return Text(f"accuracy on {reference.samples} labelled samples: {', '.join(parts)}")
