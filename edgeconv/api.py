@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeconv import calibration, paths, target as targets
+from edgeconv import calibration, paths
+from edgeconv import target as targets
 from edgeconv.errors import EdgeconvError, InputMismatch, MissingExtra, UsageError
 from edgeconv.harness import Prover
 from edgeconv.pipeline import Chain, Emit, Event, Pool, Run, Step, silent
@@ -91,9 +92,7 @@ def convert(source: ModelSource, target: Target, settings: Settings) -> Report:
         with store.workdir() as folder, Pool(limits) as pool:
             run = Run(chain, store, pool, settings.emit, folder, settings.force)
             run.carry_out()
-            prover = Prover(
-                run, pool, settings.emit, target.harness, labelled, settings.force or settings.remeasure
-            )
+            prover = Prover(run, pool, settings.emit, target.harness, labelled, settings.force or settings.remeasure)
             proof = prover.prove()
             assert_contract(run, proof, prover.outputs())
             destination = settings.out / source.name / target.name

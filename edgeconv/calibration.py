@@ -128,7 +128,9 @@ def preprocess(batch: Array, steps: list[dict[str, Any]], where: str) -> Array:
         elif op == "reshape":
             batch = batch.reshape(step["shape"])
         else:
-            raise CalibrationError(f"{where}: unknown preprocessing {op!r}", hint="known: scale, resize, transpose, reshape")
+            raise CalibrationError(
+                f"{where}: unknown preprocessing {op!r}", hint="known: scale, resize, transpose, reshape"
+            )
     return np.ascontiguousarray(batch)
 
 

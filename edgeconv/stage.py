@@ -66,7 +66,7 @@ class Stage(ABC):
         """Read the product back and fail where it breaks its promise. Raises BadOutput."""
 
     def execute(self, job: Job) -> dict[str, Any]:
-        """requires → build → ensures. An error carries the stage's name."""
+        """Requires → build → ensures. An error carries the stage's name."""
         try:
             self.requires(job)
             notes = self.build(job)

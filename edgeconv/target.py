@@ -140,7 +140,9 @@ def parse(path: Path) -> Target:
             continue
         if key not in stages or not isinstance(value, dict):
             near = difflib.get_close_matches(key, [*own, *stages], n=1)
-            what = f"[{key}] configures a stage that is not in `stages`" if isinstance(value, dict) else f"unknown {key!r}"
+            what = (
+                f"[{key}] configures a stage that is not in `stages`" if isinstance(value, dict) else f"unknown {key!r}"
+            )
             raise TargetError(
                 f"{tomlfile.place(path, key)}: {what}",
                 hint=f"did you mean {near[0]!r}?" if near else f"sections are: {', '.join(sorted({*own, *stages}))}",

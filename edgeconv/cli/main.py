@@ -66,7 +66,8 @@ def run(
     traceback: TracebackOption = False,
 ) -> None:
     """Convert models and prove the results. Without a model: those declared, or the bundled sample."""
-    from edgeconv import api, target as targets
+    from edgeconv import api
+    from edgeconv import target as targets
 
     base = Path.cwd()
     sources = _sources(base, names, model, weights, inputs, name, labelled, trust)
@@ -113,7 +114,8 @@ def plan(
     traceback: TracebackOption = False,  # noqa: ARG001 - read by main
 ) -> None:
     """Say what a run would do, step by step, and why. Converts nothing."""
-    from edgeconv import api, target as targets
+    from edgeconv import api
+    from edgeconv import target as targets
 
     base = Path.cwd()
     wanted = targets.load(target, base)
@@ -159,9 +161,7 @@ def _sources(
             raise UsageError("--model and declared model names exclude each other", hint="leave out one of the two")
         specs = tuple(parse_input(text) for text in inputs or [])
         return [
-            parse_reference(
-                model, base=base, name=name, weights=weights, inputs=specs, trust=trust, labelled=labelled
-            )
+            parse_reference(model, base=base, name=name, weights=weights, inputs=specs, trust=trust, labelled=labelled)
         ]
     if weights or inputs or name:
         raise UsageError("--weights, --input and --name go with --model", hint="name the model with --model")

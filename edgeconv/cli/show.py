@@ -119,9 +119,15 @@ def plan_json(model: str, target: str, steps: Sequence[Any]) -> dict[str, Any]:
 
 def plan(model: str, target: str, steps: Sequence[Any]) -> None:
     """A plan as a table."""
-    table = Table("step", "status", "why", "key", box=None, pad_edge=False, title=f"{model} for {target}", title_justify="left")
+    table = Table(
+        "step", "status", "why", "key", box=None, pad_edge=False, title=f"{model} for {target}", title_justify="left"
+    )
     for step in steps:
-        word = {"cached": "[green]cached[/green]", "build": "[yellow]build[/yellow]", "unknown": "[yellow]build?[/yellow]"}
+        word = {
+            "cached": "[green]cached[/green]",
+            "build": "[yellow]build[/yellow]",
+            "unknown": "[yellow]build?[/yellow]",
+        }
         table.add_row(step.name, word[step.status], escape(step.reason.text()), (step.key or "")[:16])
     _out().print(table)
 
@@ -179,7 +185,8 @@ def record(found: Any, *, as_json: bool) -> None:
 def records(found: Sequence[Any], *, as_json: bool) -> None:
     """All records, a line each."""
     rows = [
-        {"key": one.key, "step": one.meta.get("ingredients", {}).get("step", ""), "bytes": one.blob.bytes} for one in found
+        {"key": one.key, "step": one.meta.get("ingredients", {}).get("step", ""), "bytes": one.blob.bytes}
+        for one in found
     ]
     if as_json:
         _json(rows)

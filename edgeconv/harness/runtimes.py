@@ -120,7 +120,11 @@ class _Tflite:
         """Inputs and outputs as the file has them: name, shape, dtype, in order."""
         return {
             side: [
-                {"name": entry["name"], "shape": [int(n) for n in entry["shape"]], "dtype": np.dtype(entry["dtype"]).name}
+                {
+                    "name": entry["name"],
+                    "shape": [int(n) for n in entry["shape"]],
+                    "dtype": np.dtype(entry["dtype"]).name,
+                }
                 for entry in entries.values()
             ]
             for side, entries in (("inputs", self._inputs), ("outputs", self._outputs))

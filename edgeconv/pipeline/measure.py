@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeconv.pipeline.keys import Ingredients, key_of
-from edgeconv.store import BlobCorrupt, Blob, Store
+from edgeconv.store import Blob, BlobCorrupt, Store
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,11 @@ def plan_one(
     record = None if force else find(key)
     if record is not None:
         return Step(stage.name, "cached", Reason("cached"), key, record, ingredients)
-    reason = Reason("forced") if force else why(ingredients, before(stage.name), changed, is_source or "torch" in stage.consumes)
+    reason = (
+        Reason("forced")
+        if force
+        else why(ingredients, before(stage.name), changed, is_source or "torch" in stage.consumes)
+    )
     return Step(stage.name, "build", reason, key, None, ingredients)
 
 

@@ -23,7 +23,9 @@ def render(report: Report) -> RenderableType:
     parts: list[RenderableType] = [_steps(report), _runtimes(report)]
     entry = report.error_enters_at
     parts.append(
-        Text(f"The error enters at {entry.stage}: {entry.snr_before_db:.0f} → {entry.snr_after_db:.1f} dB.", style="dim")
+        Text(
+            f"The error enters at {entry.stage}: {entry.snr_before_db:.0f} → {entry.snr_after_db:.1f} dB.", style="dim"
+        )
     )
     parts += [Text(f"warning: {warning}", style="yellow") for warning in report.warnings]
     parts += [_check(row.check, row.where, row.value, row.budget, row.unit) for row in report.acceptance if not row.ok]
@@ -59,7 +61,9 @@ def _runtimes(report: Report) -> Table:
         table.add_column(name, justify="left" if name == "runtime" else "right")
     for row in report.latency:
         old = " (cached)" if row.status == "cached" else ""
-        table.add_row(row.runtime + old, str(row.threads), f"{row.p50_ms:.3g} ms", f"{row.p90_ms:.3g} ms", str(row.runs))
+        table.add_row(
+            row.runtime + old, str(row.threads), f"{row.p50_ms:.3g} ms", f"{row.p90_ms:.3g} ms", str(row.runs)
+        )
     return table
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeconv.errors import BadOutput
+
 Array = npt.NDArray[Any]
 
 #: The schema demands 16-byte alignment of buffer data (`force_align: 16`); flatbuffers' Python builder ignores that.

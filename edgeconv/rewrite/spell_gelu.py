@@ -21,7 +21,7 @@ class SpellGelu(NodePass):
     ops: ClassVar[frozenset[str]] = frozenset({"Mul"})
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
-        """x if the product is 0.5 · x · (1 + erf(x / √2)), spelled anew; else None."""
+        """X if the product is 0.5 · x · (1 + erf(x / √2)), spelled anew; else None."""
         users = [usage.node.op_type for usage in node.outputs[0].uses()]
         if users == ["Mul"] and len(list(_factors(node.outputs[0]))) == 2:
             return None  # not the last one
@@ -49,7 +49,7 @@ def _factors(value: ir.Value, depth: int = 0) -> Iterator[ir.Value]:
 
 
 def _erf_argument(gate: ir.Value) -> ir.Value | None:
-    """x if `gate` is 1 + erf(x / √2)."""
+    """X if `gate` is 1 + erf(x / √2)."""
     add = gate.producer()
     if add is None or add.op_type != "Add":
         return None

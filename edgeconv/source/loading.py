@@ -157,7 +157,7 @@ def _import(source: ModelSource) -> Any:
         raise _broken(source, error) from error
     except EdgeconvError:
         raise
-    except BaseException as error:  # noqa: BLE001 - even SystemExit at import time is the module's fault, not ours
+    except BaseException as error:
         raise _broken(source, error) from error
 
 
@@ -289,7 +289,9 @@ def inputs_of(
         given = (given,)
     if isinstance(given, (tuple, list)):
         if len(given) > len(names):
-            raise InputMismatch(f"{len(given)} example inputs for a forward that takes {len(names)}: {', '.join(names)}")
+            raise InputMismatch(
+                f"{len(given)} example inputs for a forward that takes {len(names)}: {', '.join(names)}"
+            )
         given = dict(zip(names, given, strict=False))
     given = dict(given or {})
     declared = {spec.name: spec for spec in source.inputs}

@@ -40,9 +40,7 @@ def snapshot_of(source: ModelSource) -> Snapshot:
     model = read(source)
     outline = onnx.load(str(source.file), load_external_data=False)
     tensors = list(outline.graph.initializer)
-    external = {
-        entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"
-    }
+    external = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
     paths = {f"file:{source.file.name}": source.file}
     paths |= {f"file:{name}": source.file.parent / name for name in sorted(external)}
     files = {name: {"path": str(path), "sha256": fingerprint.of_file(path)} for name, path in paths.items()}

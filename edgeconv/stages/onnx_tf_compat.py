@@ -93,12 +93,11 @@ def concrete_function(model: Any, opset: int) -> Any:
     import tensorflow as tf
 
     table = {"": handlers(opset)}
+    from onnx import numpy_helper
     from onnx_tf.backend import TensorflowBackend
     from onnx_tf.backend_tf_module import TFModuleHelper
     from onnx_tf.common import data_type
     from onnx_tf.pb_wrapper import OnnxNode
-
-    from onnx import numpy_helper
 
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     variables = TFModuleHelper._create_handlers_variables_for_graph(table, model.graph, dict(weights))

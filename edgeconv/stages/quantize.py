@@ -70,7 +70,7 @@ class Quantize(Stage):
         return {"weights": count, "elements": elements, "kept_float": kept}
 
     def ensures(self, job: Job, notes: dict[str, Any]) -> None:
-        """onnxruntime loads it, and its integer weights are uint8 around 128 within [1, 255]."""
+        """Onnxruntime loads it, and its integer weights are uint8 around 128 within [1, 255]."""
         import onnx
         import onnxruntime
         from onnx import numpy_helper

@@ -104,9 +104,7 @@ def _safe_names(model: Any, inputs: list[dict[str, Any]], outputs: list[dict[str
     for value in [v for node in model.graph for v in node.outputs] + list(model.graph.initializers.values()):
         if id(value) not in ends and value.name in wanted:
             value.name = f"{value.name}/inner"
-    for value, entry in zip(
-        [*model.graph.inputs, *model.graph.outputs], [*inputs, *outputs], strict=True
-    ):
+    for value, entry in zip([*model.graph.inputs, *model.graph.outputs], [*inputs, *outputs], strict=True):
         value.name = entry["safe"]
 
 

@@ -105,7 +105,9 @@ def _name_ends(model: Any, sidecar: dict[str, Any]) -> None:
         entries = {entry.name.decode(): entry for entry in getattr(signature, side)}
         missing = [entry["name"] for entry in sidecar[side] if entry["safe"] not in entries]
         if missing:
-            raise BadOutput(f"the converter dropped the {side} {missing}", hint="is that input used by the model at all?")
+            raise BadOutput(
+                f"the converter dropped the {side} {missing}", hint="is that input used by the model at all?"
+            )
         ordered = [entries[entry["safe"]] for entry in sidecar[side]]
         for entry, wanted in zip(ordered, sidecar[side], strict=True):
             entry.name = wanted["name"].encode()
