@@ -54,7 +54,7 @@ class Stage(ABC):
         """The options as plain data."""
         return dataclasses.asdict(self)
 
-    def requires(self, job: Job) -> None:
+    def requires(self, job: Job) -> None:  # noqa: B027 - most stages take whatever has the right kind
         """Refuse an input that this stage cannot take, before any work. Raises StageError."""
 
     @abstractmethod

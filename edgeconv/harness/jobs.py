@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def reference(payload: dict[str, Any]) -> dict[str, Any]:
     if payload["labelled"]:
         arrays["logits"] = _logits(run, payload["labelled"])
     with Path(payload["destination"]).open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        np.savez(stream, **arrays)
     first = {name.split("/", 2)[2]: array for name, array in arrays.items() if name.startswith("out/0/")}
     contract = [{"name": n, "shape": list(a.shape), "dtype": a.dtype.name} for n, a in first.items()]
     return {"runtime": runtime, "outputs": contract}
@@ -103,7 +104,7 @@ def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
     runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["threads"])
     with np.load(payload["reference"]) as stored:
         arrays = dict(stored)
-    samples = []
+    samples: list[tuple[Mapping[str, Array], Mapping[str, Array]]] = []
     for seed in range(sum(1 for name in {n.split("/")[1] for n in arrays if n.startswith("in/")})):
         inputs = {n.split("/", 2)[2]: a for n, a in arrays.items() if n.startswith(f"in/{seed}/")}
         wanted = {n.split("/", 2)[2]: a for n, a in arrays.items() if n.startswith(f"out/{seed}/")}

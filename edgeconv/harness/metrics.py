@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-#: Reported where the outputs are equal to the last bit, so that JSON needs no infinity. Float32 itself ends near 150 dB.
+#: Reported where outputs are equal to the last bit, so that JSON needs no infinity. Float32 ends near 150 dB.
 SNR_CEILING = 200.0
 
 

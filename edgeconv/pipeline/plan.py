@@ -1,4 +1,4 @@
-"""Plans a run: for every step, whether its result is in the store, or why it is not. Pure; reads through two callables."""
+"""Plans a run: for every step, whether its result is in the store, or why not. Pure; reads through two callables."""
 
 from __future__ import annotations
 

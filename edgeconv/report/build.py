@@ -131,7 +131,7 @@ def error_entry(parity: list[dict[str, Any]]) -> ErrorEntry:
 
 
 def manifest(run: Run, report: Report, target: Target, labelled: CalibrationSet | None) -> dict[str, Any]:
-    """What a mobile engineer needs to use the file. Holds no time and no machine: the same build gives the same text."""
+    """What a mobile engineer needs to use the file. Holds no time and no machine: equal builds give equal text."""
     assert run.snapshot is not None
     ranges = {spec.name: spec for spec in run.snapshot.inputs}
     options = target.options.get("tflite", {})

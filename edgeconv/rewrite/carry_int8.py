@@ -1,7 +1,7 @@
 """Puts the quantizer's integers into a float .tflite file, bit for bit.
 
-The float weights that the converter wrote lie on the quantizer's grid: scale · q with q in [−127, 127] and 127 reached in each
-output channel, so q = round(w / (absmax / 127)) recovers the integers, also where the converter folded a factor per
+The float weights that the converter wrote lie on the quantizer's grid: scale · q with q in [−127, 127] and 127 reached
+in each output channel, so q = round(w / (absmax / 127)) recovers the integers, also where the converter folded a factor per
 channel into the weight. Ops with a dynamic kernel then compute in int8 (the runtime quantizes the activations); every
 other op gets its weight through a DEQUANTIZE, which runtimes unpack once at load.
 """
@@ -18,7 +18,7 @@ from edgeconv import fingerprint
 from edgeconv.rewrite import flatbuffer
 from edgeconv.rewrite.flatbuffer import Array
 
-#: Largest distance of w / scale from an integer that float32 rounding of scale · q explains (127 · 2^-23, times a few folds).
+#: Largest distance of w / scale from an integer that float32 rounding of scale · q explains (127 · 2^-23 and some folds).
 GRID_TOLERANCE = 1e-3
 
 #: Ops whose second input is a weight, and the axis of its output channel.
@@ -62,7 +62,7 @@ def digest_of(integers: Array, axis: int) -> str:
 
 
 def recover(weight: Array, axis: int) -> tuple[Array, Array] | None:
-    """Integers (int8) and scales (float32, one an output channel) of a float32 weight; None if it is off the grid."""
+    """Integers (int8) and scales (float32, one an output channel) of a float32 weight; None if off the grid."""
     first = np.moveaxis(weight, axis, 0)
     rows = first.reshape(first.shape[0], -1)
     peaks = np.abs(rows).max(axis=1)

@@ -44,7 +44,7 @@ def write(model: Any, path: Path) -> None:
 def _aligned(buffer: Any) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
-    class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
+    class AlignedBuffer(schema.BufferT):
         def Pack(self, builder: Any) -> Any:  # noqa: N802 - the generated code's name
             offset = None
             if self.data is not None and len(self.data):
@@ -75,7 +75,7 @@ def op_name(model: Any, op: Any) -> str:
 
 
 def type_name(number: int) -> str:
-    """Name of a tensor type: FLOAT32, INT8, …"""
+    """Name of a tensor type, such as FLOAT32 or INT8."""
     from ai_edge_litert import schema_py_generated as schema
 
     return _names(schema.TensorType)[number]

@@ -1,7 +1,7 @@
 """Turns a dynamically quantized graph back into float ops whose weights lie exactly on the quantizer's integer grid.
 
-onnxruntime writes DynamicQuantizeLinear → ConvInteger or MatMulInteger → Cast → Mul(·, input scale · weight scale). Neither
-integer op has a TFLite builtin: MatMulInteger becomes an int32 MatMul that only Flex takes. The weights are what the
+onnxruntime writes DynamicQuantizeLinear → ConvInteger or MatMulInteger → Cast → Mul(·, input scale · weight scale).
+Neither integer op has a TFLite builtin: MatMulInteger becomes an int32 MatMul that only Flex takes. The weights are what the
 quantizer decided; quantizing the activations again is the runtime's business. So each such chain becomes one Conv or
 MatMul with the float weight `scale · (q − zero point)`, from which the TFLite stage recovers the integers bit for bit.
 """

@@ -1,7 +1,8 @@
 """Spells the exact GELU the way the TFLite converter knows it.
 
-PyTorch's exporter writes x / √2, Erf, + 1, · x, · 0.5, in this or another order; the converter fuses 0.5 · x · (1 + erf(x · (1/√2)))
-into the builtin GELU only with a product inside. Left alone it becomes tf.Erf, which is Flex only.
+PyTorch's exporter writes x / √2, Erf, + 1, · x, · 0.5, in this or another order; the converter fuses
+0.5 · x · (1 + erf(x · (1/√2))) into the builtin GELU only with a product inside. Left alone it becomes tf.Erf, which
+is Flex only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Spells hard-swish the way the TFLite converter knows it.
 
-Mul(x, HardSigmoid(x)) with slope 1/6 and offset 1/2 comes out as five ops; x · clip(x + 3, 0, 6) · (1/6) becomes the builtin
-HARD_SWISH. A HardSigmoid that stands alone becomes clip(x + 3, 0, 6) · (1/6), which is ADD, MINIMUM, RELU, MUL at most.
+Mul(x, HardSigmoid(x)) with slope 1/6 and offset 1/2 comes out as five ops; x · clip(x + 3, 0, 6) · (1/6) becomes the
+builtin HARD_SWISH. A HardSigmoid that stands alone becomes clip(x + 3, 0, 6) · (1/6), which is ADD, MINIMUM, RELU and
+MUL at most.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Last touches on a legalized graph: names, folded constants, merged duplicates, and nothing of the machine it was made on."""
+"""Last touches on a legalized graph: names, folded constants, merged duplicates, nothing of the machine it is from."""
 
 from __future__ import annotations
 

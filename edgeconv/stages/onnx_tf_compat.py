@@ -113,7 +113,7 @@ def concrete_function(model: Any, opset: int) -> Any:
             except (NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
                 raise UnsupportedOp(
                     f"onnx-tf cannot take the {node.op_type} node {node.name!r}: {_first_line(error)}",
-                    hint="see where in the model it comes from with `edgeconv plan`, and try another spelling of that layer",
+                    hint="try another spelling of that layer in the model",
                 ) from error
             tensors.update(zip(wrapped.outputs, results, strict=False))
         return {value.name: tensors[value.name] for value in model.graph.output}

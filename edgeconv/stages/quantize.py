@@ -1,8 +1,8 @@
 """Stage `quantize`: onnxruntime's dynamic quantization with QUInt8 weights, on a grid that TFLite shares.
 
-onnxruntime chooses scale 2·absmax/255, and one scale for a whole Conv weight. TFLite wants int8 in [−127, 127] with scale
-absmax/127 an output channel. QUInt8 with zero point 128 and q in [1, 255] is the same grid shifted by 128, so the graph
-that onnxruntime's quantizer built keeps its shape and only its weights, scales and zero points are set anew.
+onnxruntime chooses scale 2·absmax/255, and one scale for a whole Conv weight. TFLite wants int8 in [−127, 127] with
+scale absmax/127 an output channel. QUInt8 with zero point 128 and q in [1, 255] is the same grid shifted by 128, so the
+graph that onnxruntime's quantizer built keeps its shape and only its weights, scales and zero points are set anew.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Quantize(Stage):
         chosen, kept = self._choose(plain, weights)
         quantize_dynamic(
             str(prepared), str(job.destination), weight_type=QuantType.QUInt8, per_channel=True,
-            op_types_to_quantize=[op for op in self.op_types if op != "Gemm"] or ["MatMul"], nodes_to_quantize=chosen or ["\0none"],
+            op_types_to_quantize=[op for op in self.op_types if op != "Gemm"] or ["MatMul"],
+            nodes_to_quantize=chosen or ["\0none"],  # an empty list would mean all of them
             extra_options={"WeightSymmetric": True, "MatMulConstBOnly": True},
         )  # fmt: skip
         quantized = onnx.load(str(job.destination))

@@ -13,8 +13,8 @@ from edgeconv.stage import Job, Stage
 from edgeconv.stages.saved_model import SIDECAR
 
 #: The first TFLite runtime whose FULLY_CONNECTED kernel reads one scale an output channel while quantizing activations
-#: itself (op version 12). Older ones load such a file and silently use the first channel's scale for all: tflite-runtime
-#: 2.14 gives 8 dB there against 59 dB in LiteRT 2.3, measured on a small CNN.
+#: itself (op version 12). Older ones load such a file and silently use the first channel's scale for all:
+#: tflite-runtime 2.14 gives 8 dB there against 59 dB in LiteRT 2.3, measured on a small CNN.
 DYNAMIC_FULLY_CONNECTED_SINCE = (2, 17)
 
 
@@ -75,7 +75,7 @@ class Tflite(Stage):
         }
 
     def ensures(self, job: Job, notes: dict[str, Any]) -> None:
-        """Read the file back: builtins only, names and order the model's, int8 where the quantizer quantized; it runs."""
+        """Read the file back: builtins only, the model's names and order, int8 where it was quantized; and run it."""
         from edgeconv.rewrite import flatbuffer
 
         model = flatbuffer.read(job.destination)
