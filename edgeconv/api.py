@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -86,27 +87,28 @@ def convert(source: ModelSource, target: Target, settings: Settings) -> Report:
         int(target.limits.memory_gb * 1e9) if target.limits.memory_gb else None,
     )
     with _disk_errors(settings.cache):
-        if any(step.status != "cached" for step in chain.plan(store, force=settings.force)):
+        store.sweep()
+        outlook = chain.look(store, force=settings.force)
+        if any(step.status != "cached" for step in outlook.steps):
             _require_converters()
-            store.sweep()
-        with store.workdir() as folder, Pool(limits) as pool:
+        with store.workdir() as folder, Pool(limits, folder) as pool:
             run = Run(chain, store, pool, settings.emit, folder, settings.force)
-            run.carry_out()
+            run.carry_out(outlook)
+            run.file_of(run.done[-1].name)  # a damaged one is rebuilt before it is measured
             prover = Prover(run, pool, settings.emit, target.harness, labelled, settings.force or settings.remeasure)
             proof = prover.prove()
             assert_contract(run, proof, prover.outputs())
             destination = settings.out / source.name / target.name
             path = destination / f"{source.name}.tflite"
             report = build(run, proof, target, path, time.monotonic() - started)
-            _write(run, report, target, labelled, destination)
+            _write(run, report, labelled, destination)
     return report
 
 
-def _write(run: Run, report: Report, target: Target, labelled: Any, destination: Path) -> None:
+def _write(run: Run, report: Report, labelled: Any, destination: Path) -> None:
     def fill(folder: Path) -> None:
-        done = run.done[-1]
-        run.store.fetch(done.record.blob, folder / Path(report.artifact.path).name)
-        write_json(folder / "manifest.json", manifest(run, report, target, labelled))
+        shutil.copyfile(run.file_of(run.done[-1].name).path, folder / Path(report.artifact.path).name)
+        write_json(folder / "manifest.json", manifest(run, report, labelled))
         write_json(folder / "report.json", report.model_dump(mode="json"))
 
     publish(destination, fill)

@@ -9,7 +9,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib import metadata
 
 CHUNK = 1 << 20
 
@@ -50,7 +53,16 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in sorted(set(distributions)):
         try:
-            found[name] = metadata.version(name)
+            found[name] = _version(metadata.distribution(name))
         except metadata.PackageNotFoundError:
             found[name] = ""
     return found
+
+
+def _version(distribution: metadata.Distribution) -> str:
+    """Its version from the one line that tells it: `.version` parses all headers, which takes ten times as long."""
+    header, _, _ = (distribution.read_text("METADATA") or "").partition("\n\n")
+    for line in header.splitlines():
+        if line.startswith("Version: "):
+            return line.removeprefix("Version: ").strip()
+    return distribution.version

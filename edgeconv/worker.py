@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgeconv.errors import EdgeconvError, OutOfMemory, StageCrashed, StageTimeout, from_json
+from edgeconv.errors import EdgeconvError, MissingExtra, OutOfMemory, StageCrashed, StageTimeout, from_json
 
 #: Seconds between two looks at the clock and at the worker's memory.
 TICK = 0.2
@@ -103,13 +103,16 @@ class Worker:
         self._answers = read_end
         self._pending = b""
 
-    def run(self, function: str, payload: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
+    def run(
+        self, function: str, payload: dict[str, Any], seconds: float | None = None, *, who: str = "the converter"
+    ) -> dict[str, Any]:
         """Run one job and return its answer.
 
         Args:
             function: `package.module:function`.
             payload: plain data.
             seconds: time limit of this job, instead of the worker's.
+            who: whose code the job runs, for the message if its process dies.
 
         Raises:
             StageTimeout, OutOfMemory, StageCrashed: what became of the process; it is gone and restarts with the next job.
@@ -122,9 +125,9 @@ class Worker:
         try:
             self._process.stdin.write(json.dumps({"function": function, "payload": payload}).encode() + b"\n")
             self._process.stdin.flush()
-            line = self._await(seconds or self.limits.seconds)
+            line = self._await(self.limits.seconds if seconds is None else seconds, who)
         except BrokenPipeError:
-            raise self._death() from None
+            raise self._death(who) from None
         except BaseException:
             self._kill()
             raise
@@ -148,7 +151,7 @@ class Worker:
             return
         self._forget()
 
-    def _await(self, seconds: float) -> bytes:
+    def _await(self, seconds: float, who: str) -> bytes:
         assert self._process is not None
         deadline = time.monotonic() + seconds
         ceiling = self.limits.bytes or int(_machine_bytes() * 0.9)
@@ -157,25 +160,25 @@ class Worker:
             if ready:
                 chunk = os.read(self._answers, 1 << 16)
                 if not chunk:
-                    raise self._death()
+                    raise self._death(who)
                 self._pending += chunk
             used = _resident_bytes(self._process.pid)
             self.peak_bytes = max(self.peak_bytes, used)
             if used > ceiling:
                 raise OutOfMemory(
-                    f"the converter's process grew to {used / 1e9:.1f} GB, over its limit of {ceiling / 1e9:.1f} GB",
+                    f"{who}'s process grew to {used / 1e9:.1f} GB, over its limit of {ceiling / 1e9:.1f} GB",
                     hint="convert on a machine with more memory, or raise `memory_gb` in the target's [limits]",
                 )
             if time.monotonic() > deadline:
                 raise StageTimeout(
-                    f"no result within the time limit of {seconds:g} s",
+                    f"{who} gave no result within the time limit of {seconds:g} s",
                     hint="raise `seconds` in the target's [limits], or --time-limit",
                     detail=self._log_tail(),
                 )
         line, _, self._pending = self._pending.partition(b"\n")
         return line
 
-    def _death(self) -> EdgeconvError:
+    def _death(self, who: str) -> EdgeconvError:
         """The process ended without an answer: say how."""
         assert self._process is not None
         code = self._process.wait()
@@ -183,13 +186,13 @@ class Worker:
         self._forget()
         if code == -signal.SIGKILL:
             return OutOfMemory(
-                "the converter's process was killed (SIGKILL), most likely by the kernel for want of memory",
+                f"{who}'s process was killed (SIGKILL), most likely by the kernel for want of memory",
                 hint="close other programs, or convert on a machine with more memory",
                 detail=tail,
             )
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = f"exit code {code}" if code >= 0 else f"signal {_signal_name(-code)}"
         return StageCrashed(
-            f"the converter's process died with {how}",
+            f"{who}'s process died with {how}",
             hint="run again with --traceback to see its last words",
             detail=tail,
         )
@@ -217,6 +220,13 @@ class Worker:
         if self._log is not None:
             self._log.close()
         self._process, self._answers, self._log = None, -1, None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        return str(number)
 
 
 def _resident_bytes(pid: int) -> int:
@@ -266,33 +276,33 @@ def main(answers: int, preload: Sequence[str]) -> None:
             while not requests:
                 wake.wait()
             request = json.loads(requests.pop(0))
-        answer = _serve(request)
-        os.write(answers, json.dumps(answer).encode() + b"\n")
+        os.write(answers, _serve(request) + b"\n")
 
 
-def _serve(request: dict[str, Any]) -> dict[str, Any]:
+def _serve(request: dict[str, Any]) -> bytes:
+    """Run a job; its answer, or the typed error that it became, as one line of JSON."""
     module, _, function = request["function"].partition(":")
     try:
-        return {"result": getattr(importlib.import_module(module), function)(request["payload"])}
-    except EdgeconvError as error:
+        job = getattr(importlib.import_module(module), function)
+        return json.dumps({"result": job(request["payload"])}).encode()
+    except BaseException as raised:  # noqa: BLE001 - a converter may raise anything, even SystemExit
+        error = _typed(raised)
         error.detail = error.detail or traceback.format_exc()
-        return {"error": error.to_json()}
-    except ModuleNotFoundError as error:
-        from edgeconv.errors import MissingExtra
+        return json.dumps({"error": error.to_json()}).encode()
 
-        missing = MissingExtra(
-            f"the package {error.name!r} is needed for this and is not installed",
+
+def _typed(raised: BaseException) -> EdgeconvError:
+    if isinstance(raised, EdgeconvError):
+        return raised
+    if isinstance(raised, ModuleNotFoundError):
+        return MissingExtra(
+            f"the package {raised.name!r} is needed for this and is not installed",
             hint="pip install 'edgeconv[convert]'",
-            detail=traceback.format_exc(),
         )
-        return {"error": missing.to_json()}
-    except MemoryError:
-        return {"error": OutOfMemory("the converter ran out of memory", detail=traceback.format_exc()).to_json()}
-    except Exception as error:  # noqa: BLE001 - a converter may raise anything; it becomes the stage's typed error
-        lines = str(error).strip().splitlines() or [""]
-        crashed = StageCrashed(
-            f"the converter raised {type(error).__name__}: {lines[0][:400]}",
-            hint="run again with --traceback to see where",
-            detail=traceback.format_exc(),
-        )
-        return {"error": crashed.to_json()}
+    if isinstance(raised, MemoryError):
+        return OutOfMemory("the converter ran out of memory", hint="convert on a machine with more memory")
+    lines = str(raised).strip().splitlines()
+    return StageCrashed(
+        f"the converter raised {type(raised).__name__}" + (f": {lines[0][:400]}" if lines else ""),
+        hint="run again with --traceback to see where",
+    )

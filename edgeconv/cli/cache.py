@@ -49,7 +49,7 @@ def verify(cache_dir: CacheOption = None, as_json: JsonOption = False) -> None:
 @app.command()
 def gc(
     max_size: Annotated[str | None, typer.Option(help="For example 2GB or 500MB.")] = None,
-    max_age: Annotated[float | None, typer.Option(help="In days since a result was last used.")] = None,
+    max_age: Annotated[float | None, typer.Option(min=0, help="In days since a result was last used.")] = None,
     cache_dir: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:

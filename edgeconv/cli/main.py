@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from edgeconv.cli import cache, show
 from edgeconv.errors import EXIT_INTERRUPTED, EXIT_REJECTED, DiskFull, EdgeconvError, UsageError
+
+#: What typer raises for a wrong command line. It lives in click, or in a private copy inside newer typers.
+_WrongUsage: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,7 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(cache.app, name="cache", help="Look into the cache, verify it, make it smaller.")
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models declared in [tool.edgeconv].")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=r"Models declared in \[tool.edgeconv].")]
 TargetOption = Annotated[str, typer.Option("--target", "-t", help="Name of a target, or a path to its TOML.")]
 ModelOption = Annotated[
     str | None,
@@ -61,7 +63,7 @@ def run(
     trust: TrustOption = False,
     force: ForceOption = False,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure anew what is cached.")] = False,
-    time_limit: Annotated[float | None, typer.Option(metavar="SECONDS", help="For one stage.")] = None,
+    time_limit: Annotated[float | None, typer.Option(min=0.001, metavar="SECONDS", help="For one stage.")] = None,
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
@@ -194,29 +196,59 @@ def _trace(error: BaseException) -> str:
 
 def main() -> None:
     """Entry point of the `edgeconv` command."""
-    wants_traceback = "--traceback" in sys.argv
     try:
         code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except EdgeconvError as error:
-        error.detail = error.detail or _trace(error)
-        show.error(error, traceback=wants_traceback)
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as leaving:
-        sys.exit(leaving.exit_code)
-    except click.ClickException as error:
-        show.error(UsageError(error.format_message(), hint="see edgeconv --help"), traceback=False)
-        sys.exit(UsageError.exit_code)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+        sys.stdout.flush()  # a full disk or a closed pipe shows here, not in the interpreter's last breath
+    except KeyboardInterrupt:
         show.interrupted()
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:
-        with contextlib.suppress(OSError):  # whoever read our output has gone; nothing is left to tell
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        full = DiskFull(f"no space is left on the device of {error.filename or 'the output'}", hint="free some space")
-        show.error(full, traceback=wants_traceback)
-        sys.exit(full.exit_code)
+        _forget_stdout()  # whoever read our output has gone; nothing is left to tell
+        code = 1
+    except Exception as raised:  # noqa: BLE001 - the one place where every error becomes a sentence and an exit code
+        code = _exit_code(raised)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _exit_code(raised: Exception) -> int:
+    """Say what went wrong; returns the exit code."""
+    if isinstance(raised, typer.Exit):
+        return raised.exit_code
+    if isinstance(raised, typer.Abort):
+        show.interrupted()
+        return EXIT_INTERRUPTED
+    error = _as_error(raised)
+    error.detail = error.detail or _trace(raised)
+    show.error(error, traceback="--traceback" in sys.argv)
+    if isinstance(error, DiskFull):
+        _forget_stdout()
+    return error.exit_code
+
+
+def _as_error(raised: Exception) -> EdgeconvError:
+    """Any exception as one that speaks to people."""
+    if isinstance(raised, EdgeconvError):
+        return raised
+    if isinstance(raised, _WrongUsage):
+        text = str(raised.format_message())  # type: ignore[attr-defined]
+        return UsageError(text[:1].lower() + text[1:].rstrip("."), hint=f"see `{_command(raised)} --help`")
+    if isinstance(raised, OSError):
+        from edgeconv.store import os_error
+
+        if raised.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return os_error(raised, Path(str(raised.filename or "the output")))
+    return EdgeconvError(
+        f"edgeconv itself failed with {type(raised).__name__}: {(str(raised).strip() or 'no message').splitlines()[0]}",
+        hint="run again with --traceback and report it",
+    )
+
+
+def _command(raised: Exception) -> str:
+    context = getattr(raised, "ctx", None)
+    return str(context.command_path) if context is not None else "edgeconv"
+
+
+def _forget_stdout() -> None:
+    """What could not be written is not tried again when the interpreter ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,7 +15,6 @@ from edgeconv.pipeline import Emit, Event, Measured, Pool, Run, measured
 from edgeconv.pipeline.keys import key_of, of_measurement
 from edgeconv.store import BlobCorrupt, Record
 from edgeconv.target import Harness
-from edgeconv.worker import Worker
 
 _HERE = Path(__file__).parent
 
@@ -223,7 +222,7 @@ class Prover:
 
         def produce() -> dict[str, Any]:
             self.emit(Event("measuring", label))
-            with Worker(limits=self.pool.limits) as worker:
+            with self.pool.fresh() as worker:
                 return worker.run(f"edgeconv.harness.jobs:{job}", payload())
 
         ingredients = of_measurement(job, _revision(), options, (*RUNTIMES[runtime].distributions, "numpy"))

@@ -4,6 +4,8 @@ from edgeconv.pipeline.events import Emit, Event, silent
 from edgeconv.pipeline.measure import Measured, measured
 from edgeconv.pipeline.plan import Reason, Step
 from edgeconv.pipeline.pool import Pool
-from edgeconv.pipeline.run import Chain, Done, Run
+from edgeconv.pipeline.run import Chain, Done, Outlook, Run
 
-__all__ = ["Chain", "Done", "Emit", "Event", "Measured", "Pool", "Reason", "Run", "Step", "measured", "silent"]
+__all__ = [
+    "Chain", "Done", "Emit", "Event", "Measured", "Outlook", "Pool", "Reason", "Run", "Step", "measured", "silent",
+]  # fmt: skip

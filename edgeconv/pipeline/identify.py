@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from edgeconv import fingerprint
@@ -27,8 +28,16 @@ def known(source: ModelSource, store: Store) -> tuple[Snapshot | None, list[str]
     return None, changed
 
 
-def identify(source: ModelSource, store: Store, pool: Pool) -> tuple[Snapshot, list[str]]:
+def identify(
+    source: ModelSource, store: Store, pool: Pool, before_loading: Callable[[], None] = lambda: None
+) -> tuple[Snapshot, list[str]]:
     """The model's snapshot, loading the model where no kept one holds; and what changed.
+
+    Args:
+        source: the model.
+        store: where snapshots are kept.
+        pool: for the worker that loads.
+        before_loading: called if this process is the one that loads.
 
     Raises:
         SourceError: the model does not load.
@@ -40,6 +49,7 @@ def identify(source: ModelSource, store: Store, pool: Pool) -> tuple[Snapshot, l
         snapshot, _ = known(source, store)  # another process may have loaded it meanwhile
         if snapshot is not None:
             return snapshot, changed
+        before_loading()
         worker = pool.get("onnx" if source.kind == "onnx" else "torch")
         found: dict[str, Any] = worker.run("edgeconv.source.loading:probe", {"source": source.to_json()})
         snapshot = Snapshot.from_json(found)

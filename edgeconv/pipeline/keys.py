@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -22,7 +23,7 @@ def of_stage(stage: Stage, input_digest: str, calibration_digest: str | None = N
     return {
         "step": stage.name,
         "revision": stage.revision(),
-        "options": stage.options(),
+        "options": _plain(stage.options()),
         "versions": fingerprint.versions(stage.distributions),
         "python": python_version(),
         "input": input_digest,
@@ -35,7 +36,7 @@ def of_measurement(name: str, revision: str, options: dict[str, Any], distributi
     return {
         "step": name,
         "revision": revision,
-        "options": options,
+        "options": _plain(options),
         "versions": fingerprint.versions(distributions),
         "python": python_version(),
         "input": None,
@@ -46,6 +47,12 @@ def of_measurement(name: str, revision: str, options: dict[str, Any], distributi
 def key_of(ingredients: Ingredients) -> str:
     """Full SHA-256 of the canonical JSON."""
     return fingerprint.of_data(ingredients)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """As they come back from the store (tuples as lists), so that comparing with the last run finds no false change."""
+    plain: dict[str, Any] = json.loads(fingerprint.canonical_json(options))
+    return plain
 
 
 def python_version() -> str:

@@ -40,24 +40,33 @@ def measured(
         ingredients: everything that the result depends on.
         folder: scratch folder for the file to publish.
         produce: measures; called at most once.
-        force: measure anew and keep the old record.
+        force: measure anew; the new result takes the old one's place.
     """
     key = key_of(ingredients)
-    if not force:
-        record = store.find(key)
-        if record is not None:
-            try:
-                return Measured(json.loads(store.read(record.blob)), "cached", 0.0, record.blob)
-            except BlobCorrupt:
-                pass  # it has been quarantined; measure again
+    found = None if force else _stored(store, key)
+    if found is not None:
+        return found
     with store.lock(key):
-        record = None if force else store.find(key)
-        if record is not None:
-            return Measured(json.loads(store.read(record.blob)), "cached", 0.0, record.blob)
+        found = None if force else _stored(store, key)  # another process may have measured it meanwhile
+        if found is not None:
+            return found
         started = time.monotonic()
         result = produce()
         seconds = time.monotonic() - started
         path = folder / f"{key}.json"
         path.write_text(json.dumps(result, sort_keys=True))
+        if force:
+            store.forget(key)
         record = store.publish(key, path, {"kind": "measurement", "ingredients": ingredients})
     return Measured(result, "measured", seconds, record.blob)
+
+
+def _stored(store: Store, key: str) -> Measured | None:
+    """The stored result; None if there is none, or if it is damaged (then it is quarantined) or was just collected."""
+    record = store.find(key)
+    if record is None:
+        return None
+    try:
+        return Measured(json.loads(store.read(record.blob)), "cached", 0.0, record.blob)
+    except BlobCorrupt:
+        return None

@@ -95,14 +95,15 @@ def plan(
     digest = source_digest
     for position, stage in enumerate(stages):
         if digest is None:
-            known = before(stage.name)
-            if position:
+            if force:
+                reason = Reason("forced")
+            elif position:
                 reason = Reason("cascade", {steps[-1].name: None})
-            elif known is None:
+            elif before(stage.name) is None:
                 reason = Reason("first_run")
             else:
                 reason = Reason("source_changed", dict.fromkeys(changed))
-            steps.append(Step(stage.name, "unknown" if position else "build", reason))
+            steps.append(Step(stage.name, "unknown" if position and not force else "build", reason))
             continue
         step = plan_one(stage, digest, find, before, changed=changed if position == 0 else (), force=force)
         steps.append(step)
@@ -118,7 +119,6 @@ def plan_one(
     *,
     changed: Sequence[str] = (),
     force: bool = False,
-    is_source: bool = False,
 ) -> Step:
     """Plan one step whose input is known."""
     ingredients = of_stage(stage, digest)
@@ -126,11 +126,7 @@ def plan_one(
     record = None if force else find(key)
     if record is not None:
         return Step(stage.name, "cached", Reason("cached"), key, record, ingredients)
-    reason = (
-        Reason("forced")
-        if force
-        else why(ingredients, before(stage.name), changed, is_source or "torch" in stage.consumes)
-    )
+    reason = Reason("forced") if force else why(ingredients, before(stage.name), changed, "torch" in stage.consumes)
     return Step(stage.name, "build", reason, key, None, ingredients)
 
 

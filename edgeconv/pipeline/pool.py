@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from pathlib import Path
 
 from edgeconv.stage import Stage
 from edgeconv.worker import Limits, Worker
@@ -14,10 +15,12 @@ class Pool:
 
     Args:
         limits: what one job may use.
+        folder: scratch; what libraries leave in their temporary folder goes with it, even if a worker is killed.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, folder: Path) -> None:
         self.limits = limits
+        self._folder = folder / "tmp"
         self._workers: dict[str, Worker] = {}
         self._preload: dict[str, tuple[str, ...]] = {}
 
@@ -41,8 +44,13 @@ class Pool:
     def get(self, name: str) -> Worker:
         """The worker of that name; not started yet if nobody used it."""
         if name not in self._workers:
-            self._workers[name] = Worker(self._preload.get(name, ()), self.limits)
+            self._workers[name] = self.fresh(self._preload.get(name, ()))
         return self._workers[name]
+
+    def fresh(self, preload: Iterable[str] = ()) -> Worker:
+        """A worker for one job alone, which its user closes."""
+        self._folder.mkdir(exist_ok=True)
+        return Worker(tuple(preload), self.limits, {"TMPDIR": str(self._folder)})
 
     def release(self, name: str) -> None:
         """End a worker whose work is done, so that its memory is free for the next."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgeconv import artifact, fingerprint
+from edgeconv import artifact
 from edgeconv.artifact import Artifact, ArtifactFile
 from edgeconv.errors import EdgeconvError, TargetError
 from edgeconv.pipeline import identify
@@ -22,6 +22,21 @@ from edgeconv.stage import Job, Stage, to_payload
 from edgeconv.store import BlobCorrupt, Record, Store
 
 _LAST = "last"
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known before anything runs.
+
+    Attributes:
+        snapshot: the model as it was last loaded, if it is still the same.
+        changed: what of it changed otherwise.
+        steps: the plan.
+    """
+
+    snapshot: Snapshot | None
+    changed: list[str]
+    steps: list[Step]
 
 
 @dataclass(frozen=True)
@@ -65,8 +80,12 @@ class Chain:
 
     def plan(self, store: Store, *, force: bool = False) -> list[Step]:
         """Plan without running anything."""
+        return self.look(store, force=force).steps
+
+    def look(self, store: Store, *, force: bool = False) -> Outlook:
+        """See whether the model is the same and what is in the store, without running anything."""
         snapshot, changed = identify.known(self.source, store)
-        return plan(
+        steps = plan(
             self.stages,
             snapshot.digest(self.source) if snapshot else None,
             store.find,
@@ -74,6 +93,7 @@ class Chain:
             changed=changed,
             force=force,
         )
+        return Outlook(snapshot, changed, steps)
 
 
 @dataclass
@@ -116,21 +136,30 @@ class Run:
     done: list[Done] = field(default_factory=list)
     snapshot: Snapshot | None = None
     _paths: dict[str, Path] = field(default_factory=dict)
+    _missing: list[Stage] = field(default_factory=list)
 
-    def carry_out(self) -> list[Done]:
+    def carry_out(self, outlook: Outlook | None = None) -> list[Done]:
         """Run or find every step.
+
+        Args:
+            outlook: of the chain, if the caller has it already.
 
         Raises:
             EdgeconvError: what went wrong; `done` holds the steps before it, which stay in the store.
         """
-        steps = self.chain.plan(self.store, force=self.force)
-        missing = [stage for stage, step in zip(self.chain.stages, steps, strict=True) if step.status != "cached"]
-        self.pool.prepare(missing)
-        self.snapshot, changed = identify.identify(self.chain.source, self.store, self.pool)
-        digest = self.snapshot.digest(self.chain.source)
-        for stage in self.chain.stages:
+        if outlook is None:
+            outlook = self.chain.look(self.store, force=self.force)
+        planned = list(zip(self.chain.stages, outlook.steps, strict=True))
+        self._missing = [stage for stage, step in planned if step.status != "cached"]
+        self.snapshot, changed = outlook.snapshot, outlook.changed
+        if self.snapshot is None:
+            self.snapshot, changed = identify.identify(self.chain.source, self.store, self.pool, self._prepare)
+        digest = self._source_digest()
+        for stage, step in planned:
             try:
-                self.done.append(self._step(stage, digest, changed if not self.done else []))
+                holds = step.ingredients is not None and step.ingredients["input"] == digest
+                now = step if holds else self._plan(stage, digest, changed if not self.done else [])
+                self.done.append(self._step(stage, now, digest))
             except EdgeconvError as error:
                 error.stage = error.stage or stage.name
                 raise
@@ -172,34 +201,46 @@ class Run:
         assert self.snapshot is not None
         return self.snapshot.digest(self.chain.source)
 
-    def _step(self, stage: Stage, digest: str, changed: Sequence[str]) -> Done:
-        step = plan_one(
+    def _prepare(self) -> None:
+        """Start the workers, once this process has the lock: of many that ask for the same, only one imports torch."""
+        self.pool.prepare(self._missing)
+        self._missing = []
+
+    def _plan(self, stage: Stage, digest: str, changed: Sequence[str]) -> Step:
+        return plan_one(
             stage, digest, self.store.find, lambda name: self.chain.last(self.store, name),
             changed=changed, force=self.force,
         )  # fmt: skip
+
+    def _step(self, stage: Stage, step: Step, digest: str) -> Done:
+        if step.record is None:
+            return self._build(stage, digest, step.reason, self.done)
         assert step.ingredients is not None
-        if step.record is not None:
-            self.chain.remember(self.store, stage.name, step.ingredients)
-            self.emit(Event("cached", stage.name, bytes=step.record.blob.bytes))
-            return _finished(stage, step.record, "cached", step.reason)
-        done = self._build(stage, digest, step.reason, self.done)
         self.chain.remember(self.store, stage.name, step.ingredients)
-        return done
+        self.emit(Event("cached", stage.name, bytes=step.record.blob.bytes))
+        return _finished(stage, step.record, "cached", step.reason)
 
     def _build(self, stage: Stage, digest: str, reason: Reason, before: Sequence[Done]) -> Done:
+        self.emit(Event("started", stage.name, reason=reason))
+        source = self.source_file()
+        if before:  # before the key is made: a damaged input is rebuilt, and what comes out then is what counts
+            found = self.file_of(before[-1].name)
+            source, digest = found.path, found.artifact.digest
         step = plan_one(stage, digest, lambda _: None, lambda _: None)
         assert step.key is not None
-        self.emit(Event("started", stage.name, reason=reason))
+        assert step.ingredients is not None
         with self.store.lock(step.key):
             record = None if self.force else self.store.find(step.key)
             if record is not None:  # another process built it while this one waited for the lock
+                self.chain.remember(self.store, stage.name, step.ingredients)
                 self.emit(Event("cached", stage.name, bytes=record.blob.bytes))
                 return _finished(stage, record, "cached", Reason("cached"))
-            source = self.file_of(before[-1].name).path if before else self.source_file()
+            self._prepare()
             started = time.monotonic()
             record, path, peak = self._work(stage, step, source)
             seconds = time.monotonic() - started
-        if record.blob.digest == _digest_of(record, path):
+        self.chain.remember(self.store, stage.name, step.ingredients)
+        if self.store.blob_of(path) == record.blob:  # else another's result counts
             self._paths[stage.name] = path
         self.emit(Event("built", stage.name, seconds=seconds, bytes=record.blob.bytes))
         return replace(_finished(stage, record, "built", reason), seconds=seconds, peak_bytes=peak)
@@ -215,11 +256,6 @@ class Run:
         assert step.key is not None
         meta: dict[str, Any] = {"notes": notes, "ingredients": step.ingredients, "kind": stage.produces}
         return self.store.publish(step.key, destination, meta), destination, worker.peak_bytes
-
-
-def _digest_of(record: Record, path: Path) -> str:
-    """Digest of what this process built; a folder was hashed while it was published, so its record tells."""
-    return record.blob.digest if record.blob.tree else fingerprint.of_file(path)
 
 
 def _finished(stage: Stage, record: Record, status: str, reason: Reason) -> Done:

@@ -130,11 +130,11 @@ def error_entry(parity: list[dict[str, Any]]) -> ErrorEntry:
     return entry
 
 
-def manifest(run: Run, report: Report, target: Target, labelled: CalibrationSet | None) -> dict[str, Any]:
+def manifest(run: Run, report: Report, labelled: CalibrationSet | None) -> dict[str, Any]:
     """What a mobile engineer needs to use the file. Holds no time and no machine: equal builds give equal text."""
     assert run.snapshot is not None
     ranges = {spec.name: spec for spec in run.snapshot.inputs}
-    options = target.options.get("tflite", {})
+    options = run.done[-1].record.meta["ingredients"]["options"]
     versions = {row.runtime: None for row in report.parity if row.stage == run.done[-1].name}
     last = report.steps[-1]
     return {
@@ -148,7 +148,7 @@ def manifest(run: Run, report: Report, target: Target, labelled: CalibrationSet 
         "inputs": [_input(entry, ranges[entry["name"]]) for entry in report.contract["inputs"]],
         "outputs": [{**entry, "layout": _layout(entry["shape"])} for entry in report.contract["outputs"]],
         "preprocessing": labelled.preprocessing() if labelled else None,
-        "runtime": {"minimum": options.get("min_runtime", "2.14.0"), "proven_on": sorted(versions)},
+        "runtime": {"minimum": options.get("min_runtime"), "proven_on": sorted(versions)},
         "quantization": {key: last.notes[key] for key in sorted(last.notes)},
         "fidelity": [
             {"runtime": row.runtime, "snr_db": round(row.snr_db, 2), "max_abs_error": row.max_abs_error}

@@ -2,104 +2,49 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import errno
-import fcntl
 import json
 import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeconv.store import os_error
-
-_PREFIX = ".edgeconv-"
-_AT_FDCWD = -100  # linux/fcntl.h
-_RENAME_EXCHANGE = 2  # linux/fs.h
+from edgeconv.errors import StoreError
+from edgeconv.store import files, os_error
 
 
 def publish(folder: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` write into a new folder beside `folder`, then exchange the two in one step.
 
-    A reader sees the old content or the new, never a mixture; a process that dies midway leaves the old one.
+    A reader sees the old content or the new, never a mixture; a process that dies midway leaves the old one, and the
+    next one that publishes beside it removes what the dead one left.
 
     Raises:
         StoreError, DiskFull: the place cannot be written.
     """
+    if folder.is_symlink():
+        folder = folder.resolve()  # the user's link stays
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(
+            f"{folder} is a file, but a folder of results is to be written there",
+            hint="move it away, or choose another place with --out",
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
-        with _staging(folder.parent) as staging:
-            fill(staging)
-            _sync(staging)
-            _swap(staging, folder)
+        files.sweep_temps(folder.parent)
+        with files.temp_folder(folder.parent) as staging:
+            fill(staging.path)
+            _sync(staging.path)
+            files.put_folder(staging.path, folder)
+            files.sync_folder(folder.parent)
     except OSError as error:
-        raise os_error(error, folder) from error
+        refused = os_error(error, folder)
+        refused.hint = "check its permissions and free space, or choose another place with --out"
+        raise refused from error
 
 
 def write_json(path: Path, data: Any) -> None:
     """Indented JSON with a newline at its end."""
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _staging(parent: Path) -> Iterator[Path]:
-    """A new folder, marked as live by a lock that its owner holds; whatever stands there at the end is removed."""
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    path.chmod(0o755)
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(handle)
-
-
-def _sweep(parent: Path) -> None:
-    """Remove what dead processes left."""
-    for path in parent.glob(f"{_PREFIX}*"):
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except OSError:
-            continue  # another process has just removed it
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(handle)
-
-
-def _swap(staging: Path, folder: Path) -> None:
-    if not folder.exists():
-        try:
-            staging.rename(folder)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-    if not _exchange(staging, folder):
-        old = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder.parent))
-        folder.rename(old / "old")
-        staging.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _exchange(a: Path, b: Path) -> bool:
-    """Swap two folders atomically; False where the system cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "renameat2"):
-        return False
-    done = libc.renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)
-    return bool(done == 0)
 
 
 def _sync(folder: Path) -> None:

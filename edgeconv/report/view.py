@@ -42,9 +42,9 @@ def render(report: Report) -> RenderableType:
 
 
 def _steps(report: Report) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "status", "time", "size", "runtime", "SNR", "max error", "top-1 agrees"):
-        table.add_column(name, justify="left" if name in {"stage", "status", "runtime"} else "right")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("stage", "status", "time", "size", "runtime", "SNR", "max error", "top-1"):
+        table.add_column(name, justify="left" if name in {"stage", "status", "runtime"} else "right", no_wrap=True)
     for step in report.steps:
         rows = [row for row in report.parity if row.stage == step.name]
         for position, row in enumerate(rows):
@@ -56,7 +56,7 @@ def _steps(report: Report) -> Table:
 
 
 def _runtimes(report: Report) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("runtime", "threads", "p50", "p90", "runs"):
         table.add_column(name, justify="left" if name == "runtime" else "right")
     for row in report.latency:

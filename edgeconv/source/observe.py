@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import site
 import sys
 import sysconfig
+from collections.abc import Container
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from edgeconv.source.model import Snapshot
 
 _active: list[Observer] = []
 _hooked: list[bool] = []
+_HOUSE = Path(__file__).parent.parent / "source"  # tracebacks and warnings read it
 _SYSTEM = [Path(folder) for folder in ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib")]
 
 
@@ -21,7 +25,7 @@ class Observer:
     """Context manager around import, factory and checkpoint. Every file that is read meanwhile is part of the model."""
 
     def __init__(self) -> None:
-        self._before: set[str] = set()
+        self._before: dict[str, Any] = {}
         self._opened: set[Path] = set()
         self._modules: dict[str, Path] = {}
         self._packages: set[str] = set()
@@ -31,19 +35,18 @@ class Observer:
             sys.addaudithook(_audit)
             _hooked.append(True)
         _watch_safetensors()
-        self._before = set(sys.modules)
+        self._before = dict(sys.modules)
         _active.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         _active.remove(self)
-        installed = _installed_folders()
-        for name in set(sys.modules) - self._before:
-            file = getattr(sys.modules.get(name), "__file__", None)
-            if not file:
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if not file or module is self._before.get(name):
                 continue
             path = Path(file).resolve()
-            if any(path.is_relative_to(folder) for folder in installed):
+            if is_installed(path):
                 self._packages.add(name.partition(".")[0])
             elif path.suffix == ".py":
                 self._modules[name] = path
@@ -52,32 +55,50 @@ class Observer:
         """A file that belongs to the model for certain."""
         self._opened.add(path.resolve())
 
-    def opened(self, path: Any, mode: Any) -> None:
-        """Called for every file that is opened meanwhile; keeps data files that are no part of the system."""
-        if not isinstance(path, (str, bytes, os.PathLike)) or (isinstance(mode, str) and set(mode) & set("wax+")):
+    def opened(self, path: Any, flags: int) -> None:
+        """Called for every file that is opened meanwhile; keeps what is read and no part of the system.
+
+        Python files are among them: a configuration may be run without staying in `sys.modules`.
+        """
+        if not isinstance(path, (str, bytes, os.PathLike)) or flags & (os.O_WRONLY | os.O_RDWR):
             return
         found = Path(os.fsdecode(path)).absolute()
-        if not any(found.is_relative_to(folder) for folder in _SYSTEM) and found.suffix not in {".py", ".pyc"}:
+        if found.suffix == ".pyc":  # what it was compiled from counts, whether or not it had to be compiled today
+            try:
+                found = Path(importlib.util.source_from_cache(str(found)))
+            except ValueError:
+                return
+        if not any(found.is_relative_to(folder) for folder in _SYSTEM):
             self._opened.add(found)
 
     def snapshot(self) -> Snapshot:
         """The digests of everything seen."""
-        files = {name: path for name, path in self._modules.items()}
+        files = dict(self._modules)
         own = set(files.values())
-        installed = [*_installed_folders(), Path(sys.prefix), Path(sys.base_prefix)]
-        for path in sorted(self._opened - own):
-            if path.is_file() and not any(path.is_relative_to(folder) for folder in installed):
-                name = f"file:{path.name}"
-                files[name if name not in files else f"file:{path}"] = path
+        for path in sorted({path.resolve() for path in self._opened} - own):
+            if path.is_file() and not is_installed(path) and not path.is_relative_to(_HOUSE):
+                files[_name_of(path, files)] = path
         return Snapshot(
             {name: {"path": str(path), "sha256": fingerprint.of_file(path)} for name, path in sorted(files.items())},
             _distributions(self._packages),
         )
 
 
+def is_installed(path: Path) -> bool:
+    """The file belongs to Python or to an installed package, not to the user."""
+    return any(path.is_relative_to(folder) for folder in _installed_folders())
+
+
+def _name_of(path: Path, taken: Container[str]) -> str:
+    """A file's name; with as many of its folders as tell it from others, so that moving all of them changes nothing."""
+    parts = path.parts
+    names = ("file:" + "/".join(parts[-n:]) for n in range(1, len(parts) + 1))
+    return next((name for name in names if name not in taken), f"file:{path}")
+
+
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and _active:
-        _active[-1].opened(arguments[0], arguments[1])
+        _active[-1].opened(arguments[0], arguments[2])
 
 
 def _watch_safetensors() -> None:
@@ -93,18 +114,20 @@ def _watch_safetensors() -> None:
 
     def safe_open(filename: Any, *args: Any, **kwargs: Any) -> Any:
         if _active:
-            _active[-1].opened(filename, "r")
+            _active[-1].opened(filename, os.O_RDONLY)
         return original(filename, *args, **kwargs)
 
     safe_open.tells_edgeconv = True  # type: ignore[attr-defined]
     safetensors.safe_open = safetensors.torch.safe_open = safe_open
 
 
-def _installed_folders() -> list[Path]:
+@cache
+def _installed_folders() -> tuple[Path, ...]:
     """Where Python keeps its own modules and installed packages."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     folders = [sysconfig.get_path(name) for name in names] + site.getsitepackages() + [site.getusersitepackages()]
-    return sorted({Path(folder).resolve() for folder in folders})
+    both = {Path(folder) for folder in [*folders, sys.prefix, sys.base_prefix]}
+    return tuple(sorted(both | {folder.resolve() for folder in both}))
 
 
 def _distributions(packages: set[str]) -> dict[str, str]:

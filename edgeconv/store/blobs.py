@@ -6,7 +6,6 @@ holds nothing stands in it with an empty digest; other folders follow from the p
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -225,7 +224,7 @@ class Blobs:
                 (target.parent if entry.digest else target).mkdir(parents=True, exist_ok=True)
                 if entry.digest:
                     self._fetch_file(entry, target)
-            _swap_in(temp.path, destination)
+            files.put_folder(temp.path, destination)
 
     def _fetch_file(self, entry: Entry, target: Path) -> None:
         with files.temp_file(target.parent, 0o777 if entry.executable else 0o666) as temp:
@@ -240,23 +239,3 @@ class Blobs:
                 self._reject(entry.digest, BlobCorrupt(f"the blob {self.path(entry.digest)} is damaged"))
             os.fsync(temp.fd)
             temp.path.replace(target)
-
-
-def _swap_in(new: Path, destination: Path) -> None:
-    """Rename a folder onto another, which no system call of POSIX does when that is not empty."""
-    aside = []  # should we die in here, the next fetch sweeps them
-    try:
-        for _ in range(_TRIES):  # another process may do the same
-            try:
-                new.rename(destination)
-                return
-            except OSError as error:
-                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                    raise
-            aside.append(destination.with_name(files.new_temp_name()))
-            with suppress(FileNotFoundError):
-                destination.rename(aside[-1])
-    finally:
-        for old in aside:
-            files.remove_tree(old)
-    raise StoreError(f"cannot replace {destination}: other processes keep writing it")

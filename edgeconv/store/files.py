@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ _FULL = {
     errno.EFBIG: "the file size limit is reached",
 }
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_TRIES = 16
+_AT_FDCWD = -100  # linux/fcntl.h
+_RENAME_EXCHANGE = 2  # linux/fs.h
 _OPEN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -232,3 +237,45 @@ def replace(final: Path, data: bytes) -> None:
         os.fsync(temp.fd)
         temp.path.replace(final)
     sync_folder(final.parent)
+
+
+def put_folder(new: Path, destination: Path) -> None:
+    """Rename a folder onto another; what was there is gone, or stands at `new` for the caller to remove.
+
+    On Linux a reader finds the old folder or the new one at any moment; elsewhere there is a moment without either.
+
+    Raises:
+        StoreError: a file is in the way.
+        OSError: as `rename` does.
+    """
+    aside = []  # should we die in here, the next sweep of the parent removes them
+    try:
+        for _ in range(_TRIES):  # another process may do the same
+            try:
+                new.rename(destination)
+                return
+            except NotADirectoryError as error:
+                raise StoreError(f"{destination} is in the way: a folder is to be written there") from error
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+            if _exchange(new, destination):
+                return
+            aside.append(destination.with_name(new_temp_name()))
+            with suppress(FileNotFoundError):
+                destination.rename(aside[-1])
+    finally:
+        for old in aside:
+            remove_tree(old)
+    raise StoreError(f"cannot replace {destination}: other processes keep writing it")
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two names in one step; False where the system cannot, or where one of them is gone."""
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    done = libc.renameat2(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE)
+    return bool(done == 0)

@@ -93,6 +93,10 @@ class Records:
         with suppress(OSError):
             os.utime(self.path(key))
 
+    def remove(self, key: str) -> None:
+        """Take a record away, if it is there. Raises OSError."""
+        self.path(key).unlink(missing_ok=True)
+
     def add(self, record: Record) -> Record:
         """Publish a record; the one that counts for its key, which may be another's. Raises OSError."""
         final, data = self.path(record.key), _dump(record)

@@ -75,6 +75,11 @@ class Store:
         with files.guard(self._layout.base):
             return self._blobs.read(blob.digest)
 
+    def blob_of(self, path: Path) -> Blob:
+        """Which blob a file or folder would be; stores nothing. Raises StoreError as `publish` does."""
+        with files.guard(path):
+            return self._blobs.add(path, keep=False)
+
     def publish(self, key: str, path: Path, meta: dict[str, Any]) -> Record:
         """Store what was built; the record that counts, which is another's if that was published first.
 
@@ -101,6 +106,12 @@ class Store:
             if winner.blob != blob:
                 self._layout.log("nondeterminism", key=key, kept=winner.blob.digest, dropped=blob.digest)
             return winner
+
+    def forget(self, key: str) -> None:
+        """Drop the record of a key, so that the next `publish` counts; what it pointed to stays until `gc`."""
+        checked_key(key)
+        with files.guard(self._layout.base), self._layout.publishing():
+            self._records.remove(key)
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:

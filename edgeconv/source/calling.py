@@ -1,0 +1,168 @@
+"""Calls a model: in eval mode, with tensors by name, the same answer twice; and says where in the user's code it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeconv.errors import InputMismatch, TrainingMode
+
+#: Everything that could be drawn at random is drawn from this seed, so that every process gets the same.
+SEED = 0
+
+_HOUSE = Path(__file__).parent.parent
+
+
+def is_script(module: Any) -> bool:
+    """A TorchScript module: it takes no hooks and no keywords, and has no signature."""
+    return type(module).__module__.startswith("torch.jit")
+
+
+def to_eval(module: Any) -> list[str]:
+    """Switch to eval mode; name what was in training mode, refuse what stays in it."""
+    training = [name or type(module).__name__ for name, child in module.named_modules() if child.training]
+    module.eval()
+    stuck = [name or type(module).__name__ for name, child in module.named_modules() if child.training]
+    if stuck:
+        raise TrainingMode(
+            f"still in training mode after eval(): {some(stuck)}",
+            hint="its train() or eval() is overridden; let eval() reach it",
+        )
+    if not training:
+        return []
+    return [f"the model was left in training mode ({some(training)}); it was converted in eval mode"]
+
+
+def parameter_names(module: Any) -> list[str]:
+    """Names of the forward's parameters, in order; empty where it takes any."""
+    if is_script(module):
+        return [argument.name for argument in module.forward.schema.arguments[1:]]
+    forward = getattr(module, "forward", module)
+    with contextlib.suppress(ValueError, TypeError):
+        any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return [p.name for p in inspect.signature(forward).parameters.values() if p.kind not in any_number]
+    return []
+
+
+def call(module: Any, inputs: dict[str, Any]) -> Any:
+    """Run the module without gradients.
+
+    Raises:
+        InputMismatch: the forward raises on these inputs.
+    """
+    import torch
+
+    try:
+        with torch.no_grad():
+            return module(*inputs.values()) if is_script(module) else module(**inputs)
+    except Exception as error:
+        shapes = ", ".join(f"{name} {dtype_of(t)}{list(t.shape)}" for name, t in inputs.items())
+        raise InputMismatch(
+            f"the model's forward raised {type(error).__name__} on {shapes or 'no inputs'}: "
+            f"{first_line(error)}{place(error)}",
+            hint="check --input (shape and dtype) or the factory's example inputs; --traceback shows where",
+            detail=traceback.format_exc(),
+        ) from error
+
+
+def check_deterministic(module: Any, example: dict[str, Any]) -> None:
+    """Call twice with different seeds; a difference means dropout or noise that eval mode does not switch off."""
+    import torch
+
+    outputs = []
+    seen: list[dict[str, float]] = []
+    for seed in (SEED, SEED + 1):
+        torch.manual_seed(seed)
+        record: dict[str, float] = {}
+        with _watched(module, record):
+            outputs.append(flatten(call(module, example)))
+        seen.append(record)
+    first, second = outputs
+    if first.keys() != second.keys() or not all(_same(first[name], second[name]) for name in first):
+        culprits = [name for name, total in seen[0].items() if total != seen[1].get(name)]
+        named = [name for name in culprits if name] or [type(module).__name__]
+        raise TrainingMode(
+            f"two calls with the same input give different outputs; the first module that differs is {named[0]!r}",
+            hint="dropout called with training=True, or random numbers in forward: tie them to self.training",
+        )
+
+
+@contextlib.contextmanager
+def _watched(module: Any, record: dict[str, float]) -> Iterator[None]:
+    """Record the sum of every submodule's first output, innermost first."""
+    handles = []
+    if not is_script(module):
+        for name, child in module.named_modules():
+
+            def keep(_: Any, __: Any, output: Any, name: str = name) -> None:
+                first = next(iter(flatten(output).values()), None)
+                if first is not None:
+                    record.setdefault(name, float(first.double().nan_to_num().sum()))
+
+            handles.append(child.register_forward_hook(keep))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(np.array_equal(a.detach().numpy(), b.detach().numpy(), equal_nan=a.is_floating_point()))
+
+
+def flatten(output: Any) -> dict[str, Any]:
+    """The tensors of an output by name, in order: "output", or "output_0", …, or the keys of a dict or named tuple."""
+    import torch
+
+    if isinstance(output, torch.Tensor):
+        return {"output": output}
+    leaves, _ = torch.utils._pytree.tree_flatten_with_path(output)
+    found: dict[str, Any] = {}
+    for path, leaf in leaves:
+        if isinstance(leaf, torch.Tensor):
+            parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path]
+            name = "_".join(parts)
+            found[name if not name[:1].isdigit() else f"output_{name}"] = leaf
+    return found
+
+
+def dtype_of(tensor: Any) -> str:
+    """Numpy's name of a tensor's dtype."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def some(names: list[str], most: int = 4) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def place(error: BaseException) -> str:
+    """" (line 7 of net.py)": the innermost line of the user's own code behind an error; empty if none took part."""
+    from edgeconv.source.observe import is_installed
+
+    found = ""
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, SyntaxError) and cause.filename and cause.lineno:
+            return f" (line {cause.lineno} of {cause.filename})"
+        for frame in traceback.extract_tb(cause.__traceback__):
+            file = Path(frame.filename)
+            if file.is_file() and not is_installed(file) and not file.is_relative_to(_HOUSE):
+                found = f" (line {frame.lineno} of {file})"
+        cause = cause.__cause__ or cause.__context__
+    return found

@@ -1,0 +1,102 @@
+"""Example inputs of a model: what the factory gave, what the user declared, and the specs of both together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgeconv.errors import InputMismatch
+from edgeconv.source.calling import SEED, dtype_of
+from edgeconv.source.inputs import DTYPES, InputSpec
+from edgeconv.source.model import ModelSource
+
+
+def inputs_of(source: ModelSource, given: Any, names: list[str]) -> tuple[dict[str, Any], tuple[InputSpec, ...]]:
+    """Example tensors by name and their specs, in the forward's order.
+
+    Args:
+        source: with the inputs that the user declared; these win over `given`.
+        given: a tensor, a tuple or a dict of tensors, or None.
+        names: of the forward's parameters; empty where it takes any.
+
+    Raises:
+        InputMismatch: nothing tells the inputs, or what tells them does not fit the forward.
+    """
+    import torch
+
+    if given is None and not source.inputs:
+        raise InputMismatch(
+            f"{source.reference} tells no example inputs",
+            hint=f"say --input {names[0] if names else 'NAME'}=1x3x224x224, or return (module, example_inputs)",
+        )
+    given = _by_name(given, names)
+    declared = {spec.name: spec for spec in source.inputs}
+    if len(declared) < len(source.inputs):
+        twice = next(spec.name for i, spec in enumerate(source.inputs) if spec.name in {s.name for s in source.inputs[:i]})
+        raise InputMismatch(f"the input {twice!r} is declared twice", hint="leave out one of the two")
+    known = set(names) or set(given) or set(declared)
+    for name in [*declared, *given]:
+        if name not in known:
+            raise InputMismatch(f"the forward has no input {name!r}", hint=f"its inputs are: {', '.join(names or given)}")
+    example, specs = {}, []
+    generator = np.random.default_rng(SEED)
+    for name in names or list(given or declared):
+        tensor = given.get(name)
+        if name not in declared and tensor is None:
+            continue
+        if tensor is not None and not isinstance(tensor, torch.Tensor):
+            raise InputMismatch(
+                f"the example input {name!r} is {type(tensor).__name__}, not a tensor",
+                hint="wrap the model so that its forward takes tensors only",
+            )
+        spec = declared.get(name) or spec_of(name, tensor)
+        if tensor is None or tuple(tensor.shape) != spec.shape or dtype_of(tensor) != spec.dtype:
+            tensor = torch.from_numpy(np.array(spec.sample(generator)))
+        example[name] = tensor.detach().cpu().contiguous()
+        specs.append(spec)
+    return example, tuple(specs)
+
+
+def _by_name(given: Any, names: list[str]) -> dict[str, Any]:
+    import torch
+
+    if given is None:
+        return {}
+    if isinstance(given, torch.Tensor):
+        given = (given,)
+    if isinstance(given, (tuple, list)):
+        if not names:
+            raise InputMismatch(
+                "the forward does not name its inputs (*args)",
+                hint="give the example inputs as a dict, to a forward that takes keywords",
+            )
+        if len(given) > len(names):
+            raise InputMismatch(
+                f"{len(given)} example inputs for a forward that takes {len(names)}: {', '.join(names)}",
+                hint="give one tensor for each",
+            )
+        return dict(zip(names, given, strict=False))
+    if not isinstance(given, dict):
+        raise InputMismatch(
+            f"the example inputs are {type(given).__name__}, not tensors", hint="give a tuple or a dict of tensors"
+        )
+    return {str(name): tensor for name, tensor in given.items()}
+
+
+def spec_of(name: str, tensor: Any) -> InputSpec:
+    """A spec with the range that the example shows: integers and booleans as given, floats if they look like images."""
+    dtype, shape = dtype_of(tensor), tuple(tensor.shape)
+    if dtype not in DTYPES:
+        raise InputMismatch(
+            f"the example input {name!r} is {dtype}, which no target takes", hint=f"use one of {', '.join(DTYPES)}"
+        )
+    if tensor.numel() == 0:
+        raise InputMismatch(
+            f"the example input {name!r} has no elements (shape {shape})", hint="give it its real shape"
+        )
+    low, high = float(tensor.min()), float(tensor.max())
+    if dtype.startswith(("int", "uint", "bool")):
+        return InputSpec(name, shape, dtype, low, high)
+    looks_like_unit_range = low >= 0.0 and high <= 1.0 and high > low
+    return InputSpec(name, shape, dtype, 0.0, 1.0) if looks_like_unit_range else InputSpec(name, shape, dtype)

@@ -1,0 +1,101 @@
+"""The report's schema, the verdict, the manifest, the view."""
+
+import io
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from edgeconv.harness import Proof
+from edgeconv.report import Report, json_schema
+from edgeconv.report.build import checks, error_entry
+from edgeconv.report.view import render, size
+from edgeconv.target import Acceptance
+
+SCHEMA = Path(__file__).parents[2] / "edgeconv" / "report" / "schema" / "report-1.json"
+
+
+def parity(stage, snr, runtime="litert", nan=0):
+    return {
+        "stage": stage, "runtime": runtime, "snr_db": snr, "max_abs_error": 0.1, "mean_abs_error": 0.01, "cosine": 0.99,
+        "nan": nan, "inf": 0, "samples": 4,
+    }  # fmt: skip
+
+
+def report(**changes):
+    data = {
+        "model": "net", "target": "android", "verdict": "accepted",
+        "artifact": {"path": "artifacts/net/android/net.tflite", "bytes": 10, "sha256": "0" * 64},
+        "steps": [{"name": "tflite", "status": "built", "reason": "never built before", "reason_kind": "first_run",
+                   "seconds": 1.0, "bytes": 10, "sha256": "0" * 64}],
+        "reference": "torch", "parity": [parity("tflite", 40.0)],
+        "error_enters_at": {"stage": "tflite", "snr_before_db": 150.0, "snr_after_db": 40.0},
+        "accuracy": [{"stage": "reference", "runtime": "torch", "top1": 0.5, "samples": 2},
+                     {"stage": "tflite", "runtime": "litert", "top1": 0.5, "samples": 2}],
+        "latency": [{"stage": "tflite", "runtime": "litert", "threads": 1, "p50_ms": 1.0, "p90_ms": 2.0, "mean_ms": 1.1,
+                     "runs": 30, "warm_up_runs": 5, "status": "measured"}],
+        "acceptance": [], "contract": {"inputs": [], "outputs": []}, "warnings": [], "measurements": [], "host": {},
+        "seconds": 2.0,
+    }  # fmt: skip
+    return Report(**{**data, **changes})
+
+
+def test_the_schema_file_is_the_models():
+    assert json.loads(SCHEMA.read_text()) == json_schema()
+
+
+def test_a_report_fits_the_schema_and_a_broken_one_does_not():
+    data = json.loads(report().model_dump_json())
+    jsonschema.validate(data, json_schema())
+    data["verdict"] = "perhaps"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(data, json_schema())
+
+
+def test_each_budget_is_checked_against_its_number():
+    proof = Proof(
+        parity=[parity("onnx", 120.0), parity("tflite", 30.0), parity("tflite", 10.0, "tflite-runtime")],
+        latency=[{"runtime": "litert", "p50_ms": 3.0}],
+        accuracy=[
+            {"stage": "reference", "runtime": "torch", "top1": 0.9},
+            {"stage": "tflite", "runtime": "litert", "top1": 0.8},
+        ],
+    )
+    acceptance = Acceptance(
+        min_snr_db={"onnx": 80.0, "tflite": 20.0}, max_bytes=100, max_p50_ms={"litert": 2.5}, max_accuracy_drop=0.05
+    )
+    rows = {(row.check, row.where): row for row in checks(acceptance, proof, 101)}
+    assert rows["SNR", "onnx in litert"].ok
+    assert rows["SNR", "tflite in litert"].ok
+    assert not rows["SNR", "tflite in tflite-runtime"].ok
+    assert not rows["size", "artifact"].ok
+    assert not rows["latency p50", "litert"].ok
+    assert not rows["accuracy drop", "tflite in litert"].ok
+    assert rows["accuracy drop", "tflite in litert"].value == pytest.approx(0.1)
+
+
+def test_nan_is_never_accepted():
+    rows = checks(Acceptance(), Proof(parity=[parity("tflite", 100.0, nan=3)]), 1)
+    assert [row.ok for row in rows] == [False]
+
+
+def test_the_error_enters_where_the_snr_falls_most():
+    rows = [parity("onnx", 130.0), parity("quantize", 35.0), parity("saved_model", 36.0), parity("tflite", 20.0)]
+    entry = error_entry(rows)
+    assert (entry.stage, entry.snr_before_db, entry.snr_after_db) == ("quantize", 130.0, 35.0)
+
+
+def test_a_refusal_shows_the_number_and_the_budget_side_by_side():
+    row = {"check": "size", "where": "artifact", "value": 101.0, "budget": 100.0, "unit": "bytes", "ok": False}
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(report(verdict="rejected", acceptance=[row])))
+    text = console.export_text()
+    assert "size of artifact is 101 bytes, the budget is 100 bytes" in text
+    assert "PyTorch 50.0%, .tflite in litert 50.0%" in text
+
+
+@pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (1234, "1.23 kB"), (5_600_000, "5.60 MB")])
+def test_sizes_read_well(count, text):
+    assert size(count) == text

@@ -1,0 +1,123 @@
+"""Export: names, structures, odd models, and what is refused."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from edgeconv.errors import StageError, TrainingMode
+from edgeconv.stages import Onnx
+from tests.stages.chain_helpers import module_source, run_stages
+
+
+def export(tmp_path, text):
+    source = module_source(tmp_path, text)
+    return run_stages(source, [Onnx()], tmp_path / "out")[0]["onnx"]
+
+
+def names(path):
+    graph = onnx.load(path).graph
+    return [value.name for value in graph.input], [value.name for value in graph.output]
+
+
+def run(path, **inputs):
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, inputs)
+
+
+def test_several_inputs_and_a_dict_of_outputs_keep_their_names_and_order(tmp_path):
+    path = export(
+        tmp_path,
+        """
+class Net(nn.Module):
+    def forward(self, right, left, mask):
+        return {"total": right + left * 2, "masked": torch.where(mask, right, left)}
+
+def make():
+    return Net().eval(), {"right": torch.rand(2, 3), "left": torch.rand(2, 3), "mask": torch.rand(2, 3) > 0.5}
+""",
+    )
+    assert names(path) == (["right", "left", "mask"], ["total", "masked"])
+    right, left = np.ones((2, 3), np.float32), np.full((2, 3), 5, np.float32)
+    total, masked = run(path, right=right, left=left, mask=np.zeros((2, 3), bool))
+    assert (total == 11).all()
+    assert (masked == 5).all()
+
+
+def test_an_input_returned_unchanged_and_an_output_returned_twice(tmp_path):
+    path = export(
+        tmp_path,
+        """
+class Net(nn.Module):
+    def forward(self, x):
+        y = x * 2
+        return x, y, y
+
+def make():
+    return Net().eval(), (torch.rand(2, 3),)
+""",
+    )
+    assert names(path) == (["x"], ["output_0", "output_1", "output_2"])
+    x = np.random.default_rng(0).random((2, 3), np.float32)
+    a, b, c = run(path, x=x)
+    assert np.array_equal(a, x)
+    assert np.array_equal(b, 2 * x)
+    assert np.array_equal(c, 2 * x)
+
+
+def test_constants_are_folded(tmp_path):
+    path = export(
+        tmp_path,
+        """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.arange(12.0).reshape(3, 4))
+    def forward(self, x):
+        return x @ (self.table * 2 + 1).sqrt()
+
+def make():
+    return Net().eval(), (torch.rand(2, 3),)
+""",
+    )
+    assert [node.op_type for node in onnx.load(path).graph.node] == ["MatMul"]
+
+
+def test_a_model_in_training_mode_is_switched_and_named(tmp_path):
+    source = module_source(
+        tmp_path,
+        """
+def make():
+    return nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.9)), (torch.rand(1, 3),)
+""",
+    )
+    _, notes = run_stages(source, [Onnx()], tmp_path / "out")
+    assert "training mode" in notes["onnx"]["warnings"][0]
+    assert "Sequential" in notes["onnx"]["warnings"][0]
+
+
+def test_an_output_that_depends_on_chance_is_refused_with_the_modules_name(tmp_path):
+    with pytest.raises(TrainingMode, match="'noise'"):
+        export(
+            tmp_path,
+            """
+class Noise(nn.Module):
+    def forward(self, x):
+        return nn.functional.dropout(x, 0.5)
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.noise = nn.Linear(8, 8), Noise()
+    def forward(self, x):
+        return self.noise(self.first(x))
+
+def make():
+    return Net().eval(), (torch.rand(1, 8),)
+""",
+        )
+
+
+def test_another_opset_is_refused(tmp_path):
+    source = module_source(tmp_path, "def make():\n    return nn.Linear(2, 2).eval(), (torch.rand(1, 2),)\n")
+    with pytest.raises(StageError, match="opset 18"):
+        run_stages(source, [Onnx(opset=18)], tmp_path / "out")
