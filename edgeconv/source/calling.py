@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from edgeconv.errors import InputMismatch, TrainingMode
+from edgeconv.source.observe import is_users
 
 #: Everything that could be drawn at random is drawn from this seed, so that every process gets the same.
 SEED = 0
-
-_HOUSE = Path(__file__).parent.parent
 
 
 def is_script(module: Any) -> bool:
@@ -150,9 +149,7 @@ def first_line(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """" (line 7 of net.py)": the innermost line of the user's own code behind an error; empty if none took part."""
-    from edgeconv.source.observe import is_installed
-
+    """ " (line 7 of net.py)": the innermost line of the user's own code behind an error; empty if none took part."""
     found = ""
     cause: BaseException | None = error
     seen: set[int] = set()
@@ -162,7 +159,7 @@ def place(error: BaseException) -> str:
             return f" (line {cause.lineno} of {cause.filename})"
         for frame in traceback.extract_tb(cause.__traceback__):
             file = Path(frame.filename)
-            if file.is_file() and not is_installed(file) and not file.is_relative_to(_HOUSE):
+            if file.is_file() and is_users(file):
                 found = f" (line {frame.lineno} of {file})"
         cause = cause.__cause__ or cause.__context__
     return found

@@ -77,7 +77,9 @@ def _is_tied(name: str, own: dict[str, Any], state: dict[str, Any]) -> bool:
     """The tensor is another name of one that the checkpoint has; safetensors keeps such tensors once."""
     place = getattr(own[name], "data_ptr", lambda: 0)()
     return bool(place) and any(
-        other in state and getattr(own[other], "data_ptr", lambda: 0)() == place and _shape(own[other]) == _shape(own[name])
+        other in state
+        and getattr(own[other], "data_ptr", lambda: 0)() == place
+        and _shape(own[other]) == _shape(own[name])
         for other in own
     )
 

@@ -33,12 +33,16 @@ def inputs_of(source: ModelSource, given: Any, names: list[str]) -> tuple[dict[s
     given = _by_name(given, names)
     declared = {spec.name: spec for spec in source.inputs}
     if len(declared) < len(source.inputs):
-        twice = next(spec.name for i, spec in enumerate(source.inputs) if spec.name in {s.name for s in source.inputs[:i]})
+        twice = next(
+            spec.name for i, spec in enumerate(source.inputs) if spec.name in {s.name for s in source.inputs[:i]}
+        )
         raise InputMismatch(f"the input {twice!r} is declared twice", hint="leave out one of the two")
     known = set(names) or set(given) or set(declared)
     for name in [*declared, *given]:
         if name not in known:
-            raise InputMismatch(f"the forward has no input {name!r}", hint=f"its inputs are: {', '.join(names or given)}")
+            raise InputMismatch(
+                f"the forward has no input {name!r}", hint=f"its inputs are: {', '.join(names or given)}"
+            )
     example, specs = {}, []
     generator = np.random.default_rng(SEED)
     for name in names or list(given or declared):

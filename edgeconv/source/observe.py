@@ -17,8 +17,9 @@ from edgeconv.source.model import Snapshot
 
 _active: list[Observer] = []
 _hooked: list[bool] = []
-_HOUSE = Path(__file__).parent.parent / "source"  # tracebacks and warnings read it
-_SYSTEM = [Path(folder) for folder in ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib")]
+_PACKAGE = Path(__file__).parent.parent
+#: /usr itself is not among them: in many containers the user's project lies in /usr/src/app.
+_SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share", "/usr/bin")
 
 
 class Observer:
@@ -46,7 +47,9 @@ class Observer:
             if not file or module is self._before.get(name):
                 continue
             path = Path(file).resolve()
-            if is_installed(path):
+            if _is_house(path):
+                continue
+            if _is_installed(path):
                 self._packages.add(name.partition(".")[0])
             elif path.suffix == ".py":
                 self._modules[name] = path
@@ -68,15 +71,14 @@ class Observer:
                 found = Path(importlib.util.source_from_cache(str(found)))
             except ValueError:
                 return
-        if not any(found.is_relative_to(folder) for folder in _SYSTEM):
-            self._opened.add(found)
+        self._opened.add(found)
 
     def snapshot(self) -> Snapshot:
         """The digests of everything seen."""
         files = dict(self._modules)
         own = set(files.values())
         for path in sorted({path.resolve() for path in self._opened} - own):
-            if path.is_file() and not is_installed(path) and not path.is_relative_to(_HOUSE):
+            if path.is_file() and is_users(path):
                 files[_name_of(path, files)] = path
         return Snapshot(
             {name: {"path": str(path), "sha256": fingerprint.of_file(path)} for name, path in sorted(files.items())},
@@ -84,9 +86,18 @@ class Observer:
         )
 
 
-def is_installed(path: Path) -> bool:
-    """The file belongs to Python or to an installed package, not to the user."""
+def is_users(path: Path) -> bool:
+    """The file is the user's own: neither the system's, nor an installed package's, nor edgeconv's."""
+    return not _is_installed(path) and not _is_house(path)
+
+
+def _is_installed(path: Path) -> bool:
     return any(path.is_relative_to(folder) for folder in _installed_folders())
+
+
+def _is_house(path: Path) -> bool:
+    """The file is edgeconv's own, in a checkout too; but the bundled sample is a model like any other."""
+    return path.is_relative_to(_PACKAGE) and not path.is_relative_to(_PACKAGE / "models")
 
 
 def _name_of(path: Path, taken: Container[str]) -> str:
@@ -123,10 +134,13 @@ def _watch_safetensors() -> None:
 
 @cache
 def _installed_folders() -> tuple[Path, ...]:
-    """Where Python keeps its own modules and installed packages."""
+    """Where the system, Python and installed packages keep their files."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     folders = [sysconfig.get_path(name) for name in names] + site.getsitepackages() + [site.getusersitepackages()]
-    both = {Path(folder) for folder in [*folders, sys.prefix, sys.base_prefix]}
+    inner = [
+        Path(prefix, name) for prefix in (sys.prefix, sys.base_prefix) for name in ("lib", "lib64", "share", "bin")
+    ]
+    both = {*map(Path, folders), *map(Path, _SYSTEM), *inner}
     return tuple(sorted(both | {folder.resolve() for folder in both}))
 
 

@@ -29,13 +29,11 @@ def quantized_weights(path):
     """(op, integers) of each integer weight of a quantized ONNX file."""
     graph = onnx.load(path).graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    found = []
-    for node in graph.node:
-        if node.op_type in {"ConvInteger", "MatMulInteger"}:
-            found.append(
-                (node.op_type, arrays[node.input[1]].astype(np.int16) - arrays[node.input[3]].astype(np.int16))
-            )
-    return found
+    return [
+        (node.op_type, arrays[node.input[1]].astype(np.int16) - arrays[node.input[3]].astype(np.int16))
+        for node in graph.node
+        if node.op_type in {"ConvInteger", "MatMulInteger"}
+    ]
 
 
 def test_the_onnx_file_is_opset_13_alone_with_the_models_names(sample):
@@ -115,7 +113,8 @@ def test_both_runtimes_agree_with_onnxruntime_on_the_quantized_graph(sample, tmp
     reference = tmp_path / "reference.npz"
     np.savez(reference, **{"in/0/image": image, "out/0/output": session.run(None, {"image": image})[0]})
     payload = {
-        "runtime": runtime, "artifact": str(paths["tflite"]), "reference": str(reference), "threads": 1, "labelled": None,
+        "runtime": runtime, "artifact": str(paths["tflite"]), "reference": str(reference), "threads": 1,
+        "labelled": None,
     }  # fmt: skip
     with Worker() as worker:
         result = worker.run("edgeconv.harness.jobs:fidelity", payload)
