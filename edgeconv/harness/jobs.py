@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeconv.errors import MeasurementError, NonFinite
 from edgeconv.harness import metrics
-from edgeconv.harness.runtimes import RUNTIMES, Array, Arrays
+from edgeconv.harness.runtimes import RUNTIMES, Array, Arrays, open_artifact
 from edgeconv.source import InputSpec, ModelSource
 
 #: Seeds of parity inputs start here; examples and exports are made from seed 0, so no stage has seen these.
@@ -95,13 +95,13 @@ def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
     """Parity of one artifact in one runtime against the reference, and its accuracy on the labelled set.
 
     Payload:
-        runtime, artifact, reference, threads; labelled: {"npz", "input", "output"} or None.
+        runtime, artifact, layouts, reference, threads; labelled: {"npz", "input", "output"} or None.
 
     Returns:
         {"parity": see `metrics.summarize`, "accuracy": {"top1", "samples", "reference_top1"} or None,
         "contract": inputs and outputs as the runtime sees them, or None}
     """
-    runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["threads"])
+    runtime = open_artifact(payload)
     with np.load(payload["reference"]) as stored:
         arrays = dict(stored)
     samples: list[tuple[Mapping[str, Array], Mapping[str, Array]]] = []
@@ -121,7 +121,7 @@ def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
             "reference_top1": float((arrays["logits"].argmax(-1) == labels).mean()),
             "samples": len(labels),
         }
-    contract = runtime.contract() if hasattr(runtime, "contract") else None
+    contract = runtime.contract()
     return {"parity": metrics.summarize(samples), "accuracy": accuracy, "contract": contract}
 
 
@@ -139,12 +139,12 @@ def latency(payload: dict[str, Any]) -> dict[str, Any]:
     """Steady-state latency of one artifact in one runtime.
 
     Payload:
-        runtime, artifact, reference (for realistic inputs), threads, min_runs, min_seconds.
+        runtime, artifact, layouts, reference (for realistic inputs), threads, min_runs, min_seconds.
 
     Returns:
         p50_ms, p90_ms, mean_ms, runs, warm_up_runs. Loading and the first invokes are not among the runs.
     """
-    runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["threads"])
+    runtime = open_artifact(payload)
     with np.load(payload["reference"]) as arrays:
         runtime.run({name.split("/", 2)[2]: arrays[name] for name in arrays.files if name.startswith("in/0/")})
     warm_up, until = 1, time.perf_counter() + WARM_UP_SECONDS

@@ -119,7 +119,7 @@ class Prover:
                 "labelled": self._labelled_payload(),
                 "destination": str(destination),
             }
-            notes = self.pool.get("torch").run("edgeconv.harness.jobs:reference", payload)
+            notes = self.pool.get("torch").run("edgeconv.harness.jobs:reference", payload, who="the model")
             self._reference = destination
             return store.publish(key, destination, {"kind": "reference", "notes": notes, "ingredients": ingredients})
 
@@ -163,6 +163,7 @@ class Prover:
         done = next(done for done in self.run.done if done.name == stage)
         options = {
             "artifact": done.artifact.digest,
+            "layouts": done.record.meta["notes"].get("layouts"),
             "reference": self._record.blob.digest,
             "labelled": self.labelled.digest if self.labelled else None,
             "runtime": runtime,
@@ -172,6 +173,7 @@ class Prover:
             lambda: {
                 "runtime": runtime,
                 "artifact": str(self.run.file_of(stage).path),
+                "layouts": done.record.meta["notes"].get("layouts"),
                 "reference": self._reference_file(),
                 "labelled": self._labelled_payload(),
                 "threads": 1,
@@ -209,6 +211,7 @@ class Prover:
             lambda: {
                 **options,
                 "artifact": str(self.run.file_of(done.name).path),
+                "layouts": done.record.meta["notes"].get("layouts"),
                 "reference": self._reference_file(),
             },
         )  # fmt: skip
@@ -223,7 +226,7 @@ class Prover:
         def produce() -> dict[str, Any]:
             self.emit(Event("measuring", label))
             with self.pool.fresh() as worker:
-                return worker.run(f"edgeconv.harness.jobs:{job}", payload())
+                return worker.run(f"edgeconv.harness.jobs:{job}", payload(), who="the measurement")
 
         ingredients = of_measurement(job, _revision(), options, (*RUNTIMES[runtime].distributions, "numpy"))
         found = measured(self.run.store, ingredients, self.run.folder, produce, force=self.force)

@@ -24,6 +24,9 @@ class Runtime(Protocol):
     def invoke(self) -> None:
         """Run once more on the inputs of the last `run`, without copying anything in or out where that is possible."""
 
+    def contract(self) -> dict[str, list[dict[str, Any]]] | None:
+        """Inputs and outputs as the file has them: name, shape, dtype, in order; None where that is not asked for."""
+
 
 class OnnxRuntime:
     """onnxruntime on the CPU, sequential."""
@@ -57,6 +60,9 @@ class OnnxRuntime:
         """See Runtime."""
         self._session.run(None, self._last)
 
+    def contract(self) -> None:
+        """See Runtime."""
+
 
 class TfSavedModel:
     """A SavedModel's serving_default signature in TensorFlow."""
@@ -86,6 +92,9 @@ class TfSavedModel:
     def invoke(self) -> None:
         """See Runtime."""
         self._function(**self._last)
+
+    def contract(self) -> None:
+        """See Runtime."""
 
 
 class _Tflite:
@@ -117,7 +126,7 @@ class _Tflite:
             raise MeasurementError(f"{self.label} fails: {_first_line(error)}") from error
 
     def contract(self) -> dict[str, list[dict[str, Any]]]:
-        """Inputs and outputs as the file has them: name, shape, dtype, in order."""
+        """See Runtime."""
         return {
             side: [
                 {
@@ -153,6 +162,34 @@ class LiteRt(_Tflite):
         from ai_edge_litert.interpreter import Interpreter
 
         super().__init__(Interpreter, path, threads)
+
+
+class Relaid:
+    """A runtime whose artifact has some inputs and outputs in another layout than the original model.
+
+    Args:
+        runtime: the loaded artifact.
+        layouts: {"inputs": {name: perm}, "outputs": {name: perm}}; the artifact's is Transpose(the model's, perm).
+    """
+
+    def __init__(self, runtime: Runtime, layouts: dict[str, dict[str, list[int]]]) -> None:
+        self._runtime = runtime
+        self._layouts = layouts
+        self.invoke = runtime.invoke
+        self.contract = runtime.contract
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """See Runtime; takes and gives the original model's layouts."""
+        turns = self._layouts["inputs"]
+        found = self._runtime.run({n: a.transpose(turns[n]) if n in turns else a for n, a in inputs.items()})
+        back = {name: np.argsort(perm) for name, perm in self._layouts["outputs"].items()}
+        return {n: a.transpose(back[n]) if n in back else a for n, a in found.items()}
+
+
+def open_artifact(payload: dict[str, Any]) -> Any:
+    """The artifact of a job's payload in its runtime, as the original model sees it."""
+    runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["threads"])
+    return Relaid(runtime, payload["layouts"]) if payload.get("layouts") else runtime
 
 
 #: Runtime class by the name that targets and reports use.

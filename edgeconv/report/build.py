@@ -137,6 +137,7 @@ def manifest(run: Run, report: Report, labelled: CalibrationSet | None) -> dict[
     options = run.done[-1].record.meta["ingredients"]["options"]
     versions = {row.runtime: None for row in report.parity if row.stage == run.done[-1].name}
     last = report.steps[-1]
+    layouts = last.notes.get("layouts", {"inputs": {}, "outputs": {}})
     return {
         "schema_version": MANIFEST_VERSION,
         "model": report.model,
@@ -145,11 +146,11 @@ def manifest(run: Run, report: Report, labelled: CalibrationSet | None) -> dict[
         "file": Path(report.artifact.path).name,
         "bytes": report.artifact.bytes,
         "sha256": report.artifact.sha256,
-        "inputs": [_input(entry, ranges[entry["name"]]) for entry in report.contract["inputs"]],
-        "outputs": [{**entry, "layout": _layout(entry["shape"])} for entry in report.contract["outputs"]],
+        "inputs": [_input(entry, ranges[entry["name"]], layouts["inputs"]) for entry in report.contract["inputs"]],
+        "outputs": [{**entry, "layout": _layout(entry, layouts["outputs"])} for entry in report.contract["outputs"]],
         "preprocessing": labelled.preprocessing() if labelled else None,
         "runtime": {"minimum": options.get("min_runtime"), "proven_on": sorted(versions)},
-        "quantization": {key: last.notes[key] for key in sorted(last.notes)},
+        "quantization": {key: last.notes[key] for key in sorted(last.notes) if key != "layouts"},
         "fidelity": [
             {"runtime": row.runtime, "snr_db": round(row.snr_db, 2), "max_abs_error": row.max_abs_error}
             for row in report.parity
@@ -164,14 +165,16 @@ def manifest(run: Run, report: Report, labelled: CalibrationSet | None) -> dict[
     }
 
 
-def _input(entry: dict[str, Any], spec: InputSpec) -> dict[str, Any]:
+def _input(entry: dict[str, Any], spec: InputSpec, layouts: dict[str, list[int]]) -> dict[str, Any]:
     known = spec.low is not None and spec.high is not None
-    return {**entry, "layout": _layout(entry["shape"]), "range": [spec.low, spec.high] if known else None}
+    return {**entry, "layout": _layout(entry, layouts), "range": [spec.low, spec.high] if known else None}
 
 
-def _layout(shape: list[int]) -> str | None:
-    """The order of the axes where it has a name: this chain keeps PyTorch's."""
-    return {3: "NCL", 4: "NCHW", 5: "NCDHW"}.get(len(shape))
+def _layout(entry: dict[str, Any], layouts: dict[str, list[int]]) -> str | None:
+    """The order of the axes where it has a name; otherwise PyTorch's order stands."""
+    names = {3: "NCL", 4: "NCHW", 5: "NCDHW"}.get(len(entry["shape"]))
+    perm = layouts.get(entry["name"])
+    return "".join(names[axis] for axis in perm) if perm and names else names
 
 
 def _provenance(done: Done) -> dict[str, Any]:
@@ -184,6 +187,12 @@ def _provenance(done: Done) -> dict[str, Any]:
     }
 
 
+def _turned(entry: dict[str, Any], layouts: dict[str, list[int]]) -> dict[str, Any]:
+    """A model's input or output as it should stand in an artifact of other layouts."""
+    perm = layouts.get(entry["name"])
+    return {**entry, "shape": [entry["shape"][axis] for axis in perm]} if perm else entry
+
+
 def assert_contract(run: Run, proof: Proof, outputs: list[dict[str, Any]]) -> None:
     """Names, order, shapes and dtypes of the final artifact are the original model's.
 
@@ -192,7 +201,9 @@ def assert_contract(run: Run, proof: Proof, outputs: list[dict[str, Any]]) -> No
     """
     assert run.snapshot is not None
     inputs = [{"name": s.name, "shape": list(s.shape), "dtype": s.dtype} for s in run.snapshot.inputs]
-    for side, wanted in (("inputs", inputs), ("outputs", outputs)):
+    layouts = run.done[-1].record.meta["notes"].get("layouts", {})
+    for side, model in (("inputs", inputs), ("outputs", outputs)):
+        wanted = [_turned(entry, layouts.get(side, {})) for entry in model]
         found = proof.contract.get(side, [])
         if [entry["name"] for entry in found] != [entry["name"] for entry in wanted]:
             raise BadOutput(

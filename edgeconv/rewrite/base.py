@@ -66,7 +66,7 @@ class NodePass(Pass):
         found = [node for node in nodes(model) if node.domain == "" and node.op_type in self.ops]
         if not found:
             return 0
-        taken = _names(model)
+        taken = all_names(model)
         changed = 0
         for node in found:
             if node.graph is None:  # went away with an enclosing node
@@ -147,6 +147,19 @@ class Builder:
         """Note on the node why it must stay (a clause without a full stop); None, for `rewrite` to return."""
         self.node.meta[_REASON] = reason
         return None
+
+    def insert(self, *, after: bool = False) -> None:
+        """Put what was built before the node (or after it) and leave the node alone."""
+        graph = self.node.graph
+        assert isinstance(graph, ir.Graph)
+        if after:
+            graph.insert_after(self.node, self._nodes)
+        else:
+            graph.insert_before(self.node, self._nodes)
+        for constant in self._constants:
+            if constant.uses() and not constant.is_initializer():
+                graph.initializers.add(constant)
+        self._nodes = []
 
     def commit(self, values: Sequence[ir.Value]) -> None:
         """Put what was built before the node, let `values` stand for its outputs, and remove it."""
@@ -326,7 +339,8 @@ def _type_proto(value: ir.Value) -> onnx.TypeProto:
     return proto
 
 
-def _names(model: ir.Model) -> set[str]:
+def all_names(model: ir.Model) -> set[str]:
+    """Every value name in use, in subgraphs too."""
     names: set[str] = set()
     for graph in model.graphs():
         names.update(value.name for value in graph.inputs if value.name)

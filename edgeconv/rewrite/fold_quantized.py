@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgeconv.rewrite.base import Array, Builder, Pass, attr, const_value, nodes
+from edgeconv.rewrite.base import Array, Builder, Pass, all_names, attr, const_value, nodes
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class FoldQuantized(Pass):
 
     def apply(self, model: ir.Model) -> int:
         """Fold every chain whose weight and scales are constant; others stay."""
-        taken: set[str] = {v.name for n in nodes(model) for v in n.outputs if v.name} | set(model.graph.initializers)
+        taken = all_names(model)
         folded = 0
         for node in list(nodes(model)):
             if node.op_type in {"ConvInteger", "MatMulInteger"} and self._fold(node, taken):

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import onnx_ir as ir
 
 from edgeconv.rewrite import tidy
 from edgeconv.rewrite.base import run
+from edgeconv.rewrite.channels_last import ChannelsLast
 from edgeconv.rewrite.fold_dequantize import FoldDequantize
 from edgeconv.rewrite.fold_quantized import FoldQuantized, QuantizedWeight
 from edgeconv.rewrite.infer_shapes import infer_shapes
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
 from edgeconv.rewrite.onnx_tf_squeeze import OnnxTfSqueeze
+from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
 from edgeconv.rewrite.spell_gelu import SpellGelu
+from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
 from edgeconv.rewrite.spell_hard_swish import SpellHardSwish
 
 
-def prepare(model: ir.Model) -> tuple[dict[str, int], list[QuantizedWeight]]:
-    """Rewrite in place; returns changed places by pass, and the weights that the quantizer had made integer."""
+@dataclass(frozen=True)
+class Prepared:
+    """What became of a graph.
+
+    Attributes:
+        passes: changed places by pass.
+        weights: what the quantizer had made integer.
+        moved: layout of the inputs and outputs that changed it: the file's is Transpose(the model's, perm).
+    """
+
+    passes: dict[str, int]
+    weights: list[QuantizedWeight]
+    moved: dict[str, tuple[int, ...]]
+
+
+def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
+    """Rewrite in place.
+
+    Args:
+        model: opset 13, float or dynamically quantized.
+        channels_last_ends: whether image inputs and outputs become channels last too.
+    """
     folded = FoldQuantized()
     counts = run(model, [folded, FoldDequantize()])
     tidy.fold(model)
     infer_shapes(model)
-    counts |= run(model, [SpellGelu(), SpellHardSwish(), OnnxTfSqueeze(), OnnxTfSplit()])
+    counts |= run(
+        model, [SpellBatchNorm(), SpellGelu(), SpellHardSwish(), SpellGlobalPool(), OnnxTfSqueeze(), OnnxTfSplit()]
+    )
     tidy.fold(model)
-    return counts, folded.weights
+    infer_shapes(model)
+    layout = ChannelsLast(ends=channels_last_ends)
+    counts |= run(model, [layout])
+    tidy.fold(model)
+    return Prepared(counts, folded.weights, {moved.name: moved.perm for moved in layout.moved})

@@ -33,7 +33,7 @@ class Onnx(Stage):
     consumes: ClassVar[tuple[Kind, ...]] = ("torch",)
     produces: ClassVar[Kind] = "onnx"
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
-    built_from: ClassVar[tuple[str, ...]] = ("edgeconv.rewrite", "edgeconv.source.loading")
+    built_from: ClassVar[tuple[str, ...]] = ("edgeconv.rewrite", "edgeconv.source")
     worker: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("torch", "torch.onnx", "onnx_ir", "onnxscript")
 
@@ -129,6 +129,8 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
 
 def _export_error(error: BaseException) -> StageError:
     """What stopped the exporter: the innermost cause says it best."""
+    from edgeconv.source import loading
+
     causes = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
@@ -142,8 +144,8 @@ def _export_error(error: BaseException) -> StageError:
             hint="replace that operator in the model by others that compute the same",
         )
     return StageError(
-        f"torch.export could not trace the model ({kinds[-1]}: {text})",
-        hint="control flow that depends on tensor values cannot be exported; --traceback shows the line of the model",
+        f"torch.export could not trace the model{loading.place(error)}: {kinds[-1]}: {text}",
+        hint="control flow that depends on tensor values cannot be exported; use torch.where or torch.cond there",
     )
 
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from edgeconv.errors import UnsupportedOp
 
+_registered: list[bool] = []
+
 
 def install() -> None:
     """Put the missing modules in place; does nothing the second time."""
@@ -64,7 +66,12 @@ def handlers(opset: int) -> dict[str, Any]:
     from onnx.helper import make_opsetid
     from onnx_tf.common.handler_helper import get_all_backend_handlers
 
+    from edgeconv.stages import onnx_tf_handlers
+
     logging.getLogger("onnx-tf").setLevel(logging.ERROR)
+    if not _registered:
+        onnx_tf_handlers.register()
+        _registered.append(True)
     found: dict[str, Any] = get_all_backend_handlers({o.domain: o.version for o in [make_opsetid("", opset)]})[""]
     return found
 

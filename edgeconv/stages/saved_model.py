@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -20,7 +20,13 @@ SIDECAR = Path("assets.extra") / "edgeconv.json"
 
 @dataclass(frozen=True)
 class SavedModel(Stage):
-    """It has no options."""
+    """Options of the stage.
+
+    Attributes:
+        layout: of image inputs and outputs; NHWC is what phones have, NCHW keeps PyTorch's.
+    """
+
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
 
     name: ClassVar[str] = "saved_model"
     consumes: ClassVar[tuple[Kind, ...]] = ("onnx-quantized", "onnx")
@@ -39,8 +45,9 @@ class SavedModel(Stage):
         from edgeconv.stages import onnx_tf_compat
 
         model = ir.load(str(job.source))
-        inputs, outputs = _contract(model.graph.inputs), _contract(model.graph.outputs)
-        passes, weights = onnx_tf.prepare(model)
+        prepared = onnx_tf.prepare(model, channels_last_ends=self.layout == "NHWC")
+        inputs = _contract(model.graph.inputs, prepared.moved)
+        outputs = _contract(model.graph.outputs, prepared.moved)
         _safe_names(model, inputs, outputs)
         proto = ir.serde.serialize_model(model)
         _refuse_missing(proto)
@@ -50,11 +57,11 @@ class SavedModel(Stage):
         tf.saved_model.save(module, str(job.destination), signatures={"serving_default": function})
         # a random UUID a save; TensorFlow loads without it, and the folder then repeats byte for byte
         (job.destination / "fingerprint.pb").unlink(missing_ok=True)
-        quantized = [_describe(weight) for weight in weights]
+        quantized = [_describe(weight) for weight in prepared.weights]
         sidecar = job.destination / SIDECAR
         sidecar.parent.mkdir(parents=True, exist_ok=True)
         sidecar.write_text(json.dumps({"inputs": inputs, "outputs": outputs, "quantized": quantized}, indent=1))
-        return {"passes": passes, "weights": len(quantized)}
+        return {"passes": prepared.passes, "weights": len(quantized), "layouts": layouts_of(inputs, outputs)}
 
     def ensures(self, job: Job, notes: dict[str, Any]) -> None:
         """The signature holds exactly the model's inputs and outputs, with their shapes and dtypes."""
@@ -78,8 +85,16 @@ class SavedModel(Stage):
                     )
 
 
-def _contract(values: Any) -> list[dict[str, Any]]:
-    """Name, a name that TensorFlow takes, shape (−1: unknown) and dtype of graph inputs or outputs, in order."""
+def layouts_of(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> dict[str, dict[str, list[int]]]:
+    """Permutations from the model's layout to the file's, by name; only those that are not the identity."""
+    return {
+        side: {entry["name"]: entry["perm"] for entry in entries if entry["perm"]}
+        for side, entries in (("inputs", inputs), ("outputs", outputs))
+    }
+
+
+def _contract(values: Any, moved: dict[str, tuple[int, ...]]) -> list[dict[str, Any]]:
+    """Name, a name that TensorFlow takes, shape (−1: unknown), dtype and layout of inputs or outputs, in order."""
     described: list[dict[str, Any]] = []
     for value in values:
         safe = re.sub(r"[^A-Za-z0-9_]", "_", value.name)
@@ -92,6 +107,7 @@ def _contract(values: Any) -> list[dict[str, Any]]:
                 "safe": safe,
                 "shape": [dim if isinstance(dim, int) else -1 for dim in value.shape],
                 "dtype": value.dtype.numpy().name,
+                "perm": list(moved[value.name]) if value.name in moved else None,
             }
         )
     return described

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from edgeconv.artifact import Kind
 from edgeconv.errors import BadOutput, StageError, UnsupportedOp
 from edgeconv.stage import Job, Stage
-from edgeconv.stages.saved_model import SIDECAR
+from edgeconv.stages.saved_model import SIDECAR, layouts_of
 
 #: The first TFLite runtime whose FULLY_CONNECTED kernel reads one scale an output channel while quantizing activations
 #: itself (op version 12). Older ones load such a file and silently use the first channel's scale for all:
@@ -71,6 +71,7 @@ class Tflite(Stage):
         return {
             "quantized_weights": len(sidecar["quantized"]),
             "carried_exactly": sum(entry["digest"] in exact for entry in sidecar["quantized"]),
+            "layouts": layouts_of(sidecar["inputs"], sidecar["outputs"]),
             "int8_elements": int(np.sum([one.elements for one in carried], dtype=np.int64)),
         }
 
