@@ -60,7 +60,7 @@ def sample(base: Path) -> ModelSource:
 
 def chain_of(source: ModelSource, target: Target) -> Chain:
     """The target's stages with their options. Raises TargetError."""
-    stages = [make(STAGES, name, target.options.get(name, {}), str(target.path)) for name in target.stages]
+    stages = [make(STAGES, name, target.options.get(name, {}), target.path) for name in target.stages]
     return Chain(source, target.name, tuple(stages))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +55,14 @@ class CalibrationSet:
     content: dict[str, Any]
 
     def preprocessing(self) -> list[dict[str, Any]]:
-        """The steps from raw array to model input, for the manifest."""
-        return list(self.content.get("preprocessing", []))
+        """The steps from raw array to model input, for the manifest. Raises CalibrationError."""
+        steps = self.content.get("preprocessing", [])
+        if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+            raise CalibrationError(
+                f"{tomlfile.place(self.path, 'preprocessing')}: `preprocessing` must be a list of steps",
+                hint="begin each step with [[preprocessing]]",
+            )
+        return list(steps)
 
     def labelled(self) -> Labelled:
         """Load, verify and preprocess the labelled part.
@@ -62,31 +71,60 @@ class CalibrationSet:
             CalibrationError: no labelled part, data changed, array absent, or labels that do not fit.
         """
         section = self.content.get("labelled")
-        if not section:
-            raise CalibrationError(f"{self.path} has no [labelled] section")
-        raw, labels = self._array(section["array"]), self._array(section["labels"])
-        if len(raw) != len(labels):
-            raise CalibrationError(f"{self.path}: {len(raw)} inputs but {len(labels)} labels")
-        inputs = preprocess(raw, self.preprocessing(), str(self.path))
-        return Labelled(section["input"], int(section.get("output", 0)), inputs, labels.astype(np.int64))
+        if not isinstance(section, dict):
+            raise CalibrationError(f"{self.path} has no [labelled] section", hint="name input, array and labels in one")
+        name, array, labels_name = (self._text(section, key) for key in ("input", "array", "labels"))
+        output = section.get("output", 0)
+        if not isinstance(output, int) or output < 0:
+            raise CalibrationError(
+                f"{tomlfile.place(self.path, 'labelled.output')}: `output` is {output!r}",
+                hint="write an output's index",
+            )
+        raw, labels = self._array(array), self._array(labels_name)
+        if raw.ndim < 1 or labels.ndim != 1 or len(raw) != len(labels) or not len(raw):
+            raise CalibrationError(
+                f"{self.path}: the array {array!r} has the shape {raw.shape}, its labels {labels.shape}",
+                hint="one label for each of at least one sample",
+            )
+        if labels.dtype.kind not in "iu":
+            raise CalibrationError(f"{self.path}: the labels are {labels.dtype}", hint="labels are integers from 0")
+        return Labelled(name, output, preprocess(raw, self.preprocessing(), str(self.path)), labels.astype(np.int64))
 
     def verify(self) -> None:
         """The data is what the TOML says. Raises CalibrationError."""
         wanted = self.content["data"].get("sha256")
         if not self.data.is_file():
-            raise CalibrationError(f"{self.path} names the data file {self.data}, which is not there")
+            raise CalibrationError(
+                f"{self.path} names the data file {self.data}, which is not there", hint="put it beside the TOML"
+            )
         if wanted and fingerprint.of_file(self.data) != wanted:
             raise CalibrationError(
                 f"{self.data} has changed since {self.path.name} was written (its sha256 differs)",
                 hint="restore the file, or update sha256 in the TOML",
             )
 
+    def _text(self, section: dict[str, Any], key: str) -> str:
+        value = section.get(key)
+        if not isinstance(value, str):
+            raise CalibrationError(
+                f"{tomlfile.place(self.path, f'labelled.{key}')}: [labelled] needs a name in `{key}`",
+                hint="it names input, array and labels",
+            )
+        return value
+
     def _array(self, name: str) -> Array:
-        with np.load(self.data, allow_pickle=False) as arrays:
-            if name not in arrays:
-                raise CalibrationError(f"{self.data} has no array {name!r}", hint=f"it has: {', '.join(arrays.files)}")
-            found: Array = arrays[name]
-            return found
+        try:
+            with np.load(self.data, allow_pickle=False) as arrays:
+                if name not in arrays:
+                    raise CalibrationError(
+                        f"{self.data} has no array {name!r}", hint=f"it has: {', '.join(arrays.files)}"
+                    )
+                found: Array = arrays[name]
+        except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            raise CalibrationError(
+                f"{self.data} is no .npz file of plain arrays, or is truncated", hint="write it with numpy.savez"
+            ) from error
+        return found
 
 
 def load(name: str, base: Path) -> CalibrationSet:
@@ -98,11 +136,19 @@ def load(name: str, base: Path) -> CalibrationSet:
     places = [base / name, base / "calibration" / f"{name}.toml", shipped("calibration") / f"{name}.toml"]
     path = next((place for place in places if place.suffix == ".toml" and place.is_file()), None)
     if path is None:
-        raise CalibrationError(f"there is no calibration set {name!r}", hint=f"looked for {places[1]} and {places[2]}")
+        known = {p.stem for place in places[1:] if place.parent.is_dir() for p in place.parent.glob("*.toml")}
+        near = difflib.get_close_matches(name, known, n=1)
+        raise CalibrationError(
+            f"there is no calibration set {name!r}",
+            hint=f"did you mean {near[0]!r}?" if near else f"looked for {places[1]} and {places[2]}",
+        )
     content = tomlfile.read(path, CalibrationError)
-    file = content.get("data", {}).get("file")
+    data = content.get("data")
+    file = data.get("file") if isinstance(data, dict) else None
     if not isinstance(file, str):
-        raise CalibrationError(f"{path} has no [data] file")
+        raise CalibrationError(
+            f"{tomlfile.place(path, 'data')}: there is no data file", hint='write file = "NAME.npz" in [data]'
+        )
     return CalibrationSet(path.stem, path, path.parent / file, fingerprint.of_data(content), content)
 
 
@@ -115,23 +161,43 @@ def preprocess(batch: Array, steps: list[dict[str, Any]], where: str) -> Array:
         where: file, for messages.
 
     Raises:
-        CalibrationError: a step that is not known.
+        CalibrationError: a step that is not known, or does not fit.
     """
     for step in steps:
         op = step.get("op")
-        if op == "scale":
-            batch = batch.astype(np.float32) * np.float32(step["factor"]) + np.float32(step.get("offset", 0.0))
-        elif op == "resize":
-            batch = _resize_bilinear(batch, int(step["size"][0]), int(step["size"][1]))
-        elif op == "transpose":
-            batch = batch.transpose(step["axes"])
-        elif op == "reshape":
-            batch = batch.reshape(step["shape"])
-        else:
+        apply = _STEPS.get(str(op))
+        if apply is None:
+            raise CalibrationError(f"{where}: unknown preprocessing {op!r}", hint=f"known: {', '.join(_STEPS)}")
+        try:
+            batch = apply(batch, step)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            what = f"needs {error}" if isinstance(error, KeyError) else str(error).strip()
             raise CalibrationError(
-                f"{where}: unknown preprocessing {op!r}", hint="known: scale, resize, transpose, reshape"
-            )
+                f"{where}: the preprocessing {op!r} does not fit an array of shape {batch.shape}: {what}",
+                hint="compare its options with the data's shape",
+            ) from error
     return np.ascontiguousarray(batch)
+
+
+def _scale(batch: Array, step: dict[str, Any]) -> Array:
+    return batch.astype(np.float32) * np.float32(step["factor"]) + np.float32(step.get("offset", 0.0))
+
+
+def _resize(batch: Array, step: dict[str, Any]) -> Array:
+    if step.get("mode", "bilinear") != "bilinear":
+        raise ValueError(f"the mode {step['mode']!r} is not known, only 'bilinear'")
+    height, width = (int(size) for size in step["size"])
+    if height < 1 or width < 1:
+        raise ValueError(f"the size {step['size']} is empty")
+    return _resize_bilinear(batch, height, width)
+
+
+_STEPS: dict[str, Callable[[Array, dict[str, Any]], Array]] = {
+    "scale": _scale,
+    "resize": _resize,
+    "transpose": lambda batch, step: batch.transpose(step["axes"]),
+    "reshape": lambda batch, step: batch.reshape(step["shape"]),
+}
 
 
 def _resize_bilinear(batch: Array, height: int, width: int) -> Array:

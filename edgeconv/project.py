@@ -13,6 +13,8 @@ from edgeconv import tomlfile
 from edgeconv.errors import EdgeconvError, ProjectError
 from edgeconv.source import ModelSource, parse_input, parse_reference
 
+_FORM = "each model stands in a section [models.NAME]; in pyproject.toml [tool.edgeconv.models.NAME]"
+
 
 class _Declared(BaseModel):
     """One `[models.NAME]` section."""
@@ -27,72 +29,113 @@ class _Declared(BaseModel):
 
 @dataclass(frozen=True)
 class Project:
-    """Declared models by name, and the folder that relative paths start from."""
+    """What a project declares.
+
+    Attributes:
+        base: folder that relative paths start from.
+        path: file with the declarations; None where there is none.
+        models: the sections by name; a model is looked for only when it is picked.
+    """
 
     base: Path
-    models: dict[str, ModelSource]
+    path: Path | None
+    models: dict[str, _Declared]
 
 
 def find(folder: Path) -> Project:
     """The project of `folder`: its own file, or the nearest above it; without one, a project that declares nothing.
 
     Raises:
-        ProjectError: broken TOML, an unknown key, or a model that cannot be had.
+        ProjectError: broken TOML, or an unknown or ill-typed key.
     """
     for here in [folder, *folder.parents]:
         for name in ("edgeconv.toml", "pyproject.toml"):
             path = here / name
             if not path.is_file():
                 continue
-            data = tomlfile.read(path, ProjectError)
-            section = data if name == "edgeconv.toml" else data.get("tool", {}).get("edgeconv")
+            section: Any = tomlfile.read(path, ProjectError)
+            prefix: tuple[str, ...] = ()
+            if name == "pyproject.toml":
+                prefix = ("tool", "edgeconv")
+                tool = section.get("tool")
+                section = tool.get("edgeconv") if isinstance(tool, dict) else None
             if section is not None:
-                return Project(here, _models(section, path))
-    return Project(folder, {})
+                return Project(here, path, _declared(section, path, prefix))
+    return Project(folder, None, {})
 
 
 def pick(project: Project, names: list[str]) -> list[ModelSource]:
-    """The named models in that order, or all. Raises ProjectError for a name that is not declared."""
+    """The named models in that order, or all.
+
+    Raises:
+        ProjectError: a name that is not declared.
+        SourceError, UsageError: what a model names cannot be had.
+    """
     for name in names:
         if name not in project.models:
             near = difflib.get_close_matches(name, project.models, n=3)
             declared = ", ".join(project.models) or "none"
             raise ProjectError(
-                f"no model {name!r} is declared",
+                f"no model {name!r} is declared" + (f" in {project.path}" if project.path else ""),
                 hint=f"did you mean {' or '.join(near)}?"
                 if near
                 else f"declared are: {declared}; a model that is not declared goes with --model",
             )
-    return [project.models[name] for name in names] or list(project.models.values())
+    return [_source(project, name) for name in dict.fromkeys(names or project.models)]
 
 
-def _models(section: dict[str, Any], path: Path) -> dict[str, ModelSource]:
-    unknown = sorted(set(section) - {"models"})
-    if unknown:
+def _source(project: Project, name: str) -> ModelSource:
+    declared = project.models[name]
+    try:
+        return parse_reference(
+            declared.model,
+            base=project.base,
+            name=name,
+            weights=declared.weights,
+            inputs=tuple(parse_input(text) for text in declared.inputs),
+            labelled=declared.labelled,
+        )
+    except EdgeconvError as error:
+        error.message = f"model {name!r} in {project.path}: {error.message}"
+        error.args = (error.message,)
+        raise
+
+
+def _declared(section: Any, path: Path, prefix: tuple[str, ...]) -> dict[str, _Declared]:
+    title = ".".join(prefix)
+    if not isinstance(section, dict):
+        raise ProjectError(f"{tomlfile.place(path, title)}: [{title}] must be a section", hint=_FORM)
+    for key in section:
+        if key != "models":
+            near = difflib.get_close_matches(key, ["models"], n=1)
+            raise ProjectError(
+                f"{tomlfile.place(path, '.'.join([*prefix, key]))}: unknown key {key!r}",
+                hint=f"did you mean {near[0]!r}?" if near else _FORM,
+            )
+    models = section.get("models", {})
+    if not isinstance(models, dict):
         raise ProjectError(
-            f"{tomlfile.place(path, unknown[0])}: unknown key {unknown[0]!r}", hint="models stand in [models.NAME]"
+            f"{tomlfile.place(path, '.'.join([*prefix, 'models']))}: `models` must be a section", hint=_FORM
         )
     found = {}
-    for name, entry in section.get("models", {}).items():
+    for name, entry in models.items():
         try:
-            declared = _Declared.model_validate(entry)
-            found[name] = parse_reference(
-                declared.model,
-                base=path.parent,
-                name=name,
-                weights=declared.weights,
-                inputs=tuple(parse_input(text) for text in declared.inputs),
-                labelled=declared.labelled,
-            )
+            found[name] = _Declared.model_validate(entry)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise ProjectError(
-                f"{tomlfile.place(path, f'models.{name}')}: {'.'.join(str(p) for p in first['loc'])}: "
-                f"{first['msg'].lower()}",
-                hint="a model has the keys: model, weights, inputs, labelled",
-            ) from None
-        except EdgeconvError as error:
-            error.message = f"model {name!r} in {path}: {error.message}"
-            error.args = (error.message,)
-            raise
+            raise _invalid(error, path, (*prefix, "models", name)) from None
     return found
+
+
+def _invalid(error: ValidationError, path: Path, at: tuple[str, ...]) -> ProjectError:
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])  # a misspelt key is also missing
+    at = (*at, *map(str, first["loc"]))
+    key = at[-1]
+    said = {"extra_forbidden": "unknown key", "missing": "is missing", "model_type": "must be a section"}
+    what = said.get(first["type"], first["msg"])
+    known = list(_Declared.model_fields)
+    near = difflib.get_close_matches(key, known, n=1) if first["type"] == "extra_forbidden" else []
+    return ProjectError(
+        f"{tomlfile.place(path, '.'.join(at))}: {'.'.join(at)}: {what[:1].lower()}{what[1:]}",
+        hint=f"did you mean {near[0]!r}?" if near else f"a model has the keys: {', '.join(known)}",
+    )

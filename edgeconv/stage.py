@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgeconv import fingerprint
+from edgeconv import fingerprint, tomlfile
 from edgeconv.artifact import Kind
 from edgeconv.errors import EdgeconvError, TargetError
 
@@ -94,14 +94,14 @@ def _location(module: str) -> Path:
     return path if path.is_dir() else path.with_suffix(".py")
 
 
-def make(kinds: dict[str, type[Stage]], name: str, options: dict[str, Any], where: str) -> Stage:
+def make(kinds: dict[str, type[Stage]], name: str, options: dict[str, Any], path: Path) -> Stage:
     """Build the stage `name` from a target's options.
 
     Args:
         kinds: stage class by name.
         name: as the target wrote it.
         options: plain data from the target's section.
-        where: file and section, for the message.
+        path: of the target, for the message.
 
     Raises:
         TargetError: no such stage, an unknown option, or a value of the wrong type.
@@ -111,7 +111,11 @@ def make(kinds: dict[str, type[Stage]], name: str, options: dict[str, Any], wher
     from pydantic import TypeAdapter, ValidationError
 
     if name not in kinds:
-        raise TargetError(f"{where}: there is no stage {name!r}", hint=f"the stages are {', '.join(kinds)}")
+        near = difflib.get_close_matches(name, kinds, n=1)
+        raise TargetError(
+            f"{tomlfile.place(path, 'stages')}: there is no stage {name!r}",
+            hint=f"did you mean {near[0]!r}?" if near else f"the stages are {', '.join(kinds)}",
+        )
     kind = kinds[name]
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for option in options:
@@ -119,7 +123,7 @@ def make(kinds: dict[str, type[Stage]], name: str, options: dict[str, Any], wher
             near = difflib.get_close_matches(option, fields, n=1)
             known = ", ".join(sorted(fields)) or "none"
             raise TargetError(
-                f"{where}: the stage {name!r} has no option {option!r}",
+                f"{tomlfile.place(path, f'{name}.{option}')}: the stage {name!r} has no option {option!r}",
                 hint=f"did you mean {near[0]!r}?" if near else f"its options are: {known}",
             )
     try:
@@ -129,7 +133,9 @@ def make(kinds: dict[str, type[Stage]], name: str, options: dict[str, Any], wher
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
         raise TargetError(
-            f"{where}: option {option!r} of the stage {name!r}: {first['msg'].lower()}, got {first['input']!r}"
+            f"{tomlfile.place(path, f'{name}.{option}')}: option {option!r} of the stage {name!r}: "
+            f"{first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']!r}",
+            hint="correct that value",
         ) from None
 
 

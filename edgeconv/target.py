@@ -113,7 +113,7 @@ def load(name: str, base: Path) -> Target:
     if name.endswith(".toml"):
         path = base / name
         if not path.is_file():
-            raise TargetError(f"there is no target file {path}")
+            raise TargetError(f"there is no target file {path}", hint="check the path, or see `edgeconv targets`")
         return parse(path)
     known = available(base)
     if name not in known:
@@ -136,32 +136,66 @@ def parse(path: Path) -> Target:
         )
     own = {"summary", "stages", "harness", "acceptance", "limits"}
     for key, value in data.items():
-        if key in own:
-            continue
-        if key not in stages or not isinstance(value, dict):
-            near = difflib.get_close_matches(key, [*own, *stages], n=1)
-            what = (
-                f"[{key}] configures a stage that is not in `stages`" if isinstance(value, dict) else f"unknown {key!r}"
-            )
-            raise TargetError(
-                f"{tomlfile.place(path, key)}: {what}",
-                hint=f"did you mean {near[0]!r}?" if near else f"sections are: {', '.join(sorted({*own, *stages}))}",
-            )
+        if key not in own and (key not in stages or not isinstance(value, dict)):
+            raise _unknown(path, key, value, sorted({*own, *stages}))
     try:
-        return Target(
+        target = Target(
             name=path.stem,
             path=path,
             options={stage: data.get(stage, {}) for stage in stages},
             **{key: data[key] for key in own if key in data},
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        last = str(first["loc"][-1])
-        known = sorted(Harness.model_fields) + sorted(Acceptance.model_fields) + sorted(Limits.model_fields)
+        raise _invalid(path, error) from None
+    _check_budgets(target)
+    return target
+
+
+def _unknown(path: Path, key: str, value: Any, known: list[str]) -> TargetError:
+    near = difflib.get_close_matches(key, known, n=1)
+    if key in known:
+        what, hint = f"{key!r} must be a section", f"write [{key}] and its options below"
+    else:
+        what = f"[{key}] configures a stage that is not in `stages`" if isinstance(value, dict) else f"unknown {key!r}"
+        hint = f"did you mean {near[0]!r}?" if near else f"sections are: {', '.join(known)}"
+    return TargetError(f"{tomlfile.place(path, key)}: {what}", hint=hint)
+
+
+def _invalid(path: Path, error: ValidationError) -> TargetError:
+    """The first thing that pydantic found, with its line and near names."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+    section, _, last = where.rpartition(".")
+    sections: dict[str, type[_Section]] = {"harness": Harness, "acceptance": Acceptance, "limits": Limits}
+    model = sections.get(section)
+    known = list(model.model_fields) if model else []
+    if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(last, known, n=1)
-        what = "unknown option" if first["type"] == "extra_forbidden" else first["msg"].lower()
-        raise TargetError(
-            f"{tomlfile.place(path, last)}: {where}: {what}",
-            hint=f"did you mean {near[0]!r}?" if near and near[0] != last else "",
-        ) from None
+        what, hint = "unknown option", f"did you mean {near[0]!r}?" if near else f"options are: {', '.join(known)}"
+    elif first["type"] == "model_type":
+        what, hint = "must be a section", f"write [{where}] and its options below"
+    else:
+        what, hint = f"{_lower(first['msg'])}, got {first['input']!r}", "correct that value"
+    return TargetError(f"{tomlfile.place(path, where)}: {where}: {what}", hint=hint)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _check_budgets(target: Target) -> None:
+    """A budget for a stage or a runtime that does not take part would silently never be checked."""
+    budgets: dict[str, tuple[dict[Any, float], str, tuple[str, ...]]] = {
+        "min_snr_db": (target.acceptance.min_snr_db, "stage", target.stages),
+        "min_cosine": (target.acceptance.min_cosine, "stage", target.stages),
+        "max_p50_ms": (target.acceptance.max_p50_ms, "runtime", target.harness.runtimes),
+    }
+    for option, (entries, noun, known) in budgets.items():
+        for name in entries:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                place = tomlfile.place(target.path, f"acceptance.{option}.{name}")
+                raise TargetError(
+                    f"{place}: acceptance.{option}: the target has no {noun} {name!r}",
+                    hint=f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(known)}",
+                )

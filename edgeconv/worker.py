@@ -8,6 +8,7 @@ A job is a function named as `package.module:function` that takes a dict and ret
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -24,14 +25,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from edgeconv.errors import EdgeconvError, MissingExtra, OutOfMemory, StageCrashed, StageTimeout, from_json
+from edgeconv.errors import DiskFull, EdgeconvError, MissingExtra, OutOfMemory, StageCrashed, StageTimeout, from_json
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: Seconds between two looks at the clock and at the worker's memory.
 TICK = 0.2
 
 # The worker must not see the user's folder on sys.path (a file named onnx.py there would shadow the library);
 # the job that imports the user's model adds it itself.
-_BOOT = "import sys; sys.path[:1] = []; sys.path.append({root!r}); from edgeconv.worker import main; main({fd}, {preload!r})"
+_BOOT = (
+    "import sys; sys.path[:1] = []; sys.path.append({root!r}); "
+    "from edgeconv.worker import main; main({fd}, {preload!r})"
+)
 
 _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
@@ -86,7 +92,7 @@ class Worker:
         if self._process is not None:
             return
         read_end, write_end = os.pipe()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker
+        self._log = _log_file()
         boot = _BOOT.format(root=str(Path(__file__).parent.parent), fd=write_end, preload=self._preload)
         try:
             self._process = subprocess.Popen(
@@ -115,7 +121,7 @@ class Worker:
             who: whose code the job runs, for the message if its process dies.
 
         Raises:
-            StageTimeout, OutOfMemory, StageCrashed: what became of the process; it is gone and restarts with the next job.
+            StageTimeout, OutOfMemory, StageCrashed: what became of the process; the next job starts a new one.
             EdgeconvError: raised by the job itself, with its own class.
         """
         self.start()
@@ -222,6 +228,13 @@ class Worker:
         self._process, self._answers, self._log = None, -1, None
 
 
+def _log_file() -> IO[bytes]:
+    """Where the process's output goes; in memory where the system can, so that a full disk does not stop the start."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("edgeconv-log"), "w+b", buffering=0)
+    return tempfile.TemporaryFile()
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
@@ -291,6 +304,13 @@ def _serve(request: dict[str, Any]) -> bytes:
         return json.dumps({"error": error.to_json()}).encode()
 
 
+def _is_disk_full(raised: BaseException) -> bool:
+    """Python says it by number; what C++ libraries raise says it in words only."""
+    if isinstance(raised, OSError) and raised.errno is not None:
+        return raised.errno in _FULL
+    return any(os.strerror(number) in str(raised) for number in _FULL)
+
+
 def _typed(raised: BaseException) -> EdgeconvError:
     if isinstance(raised, EdgeconvError):
         return raised
@@ -301,6 +321,11 @@ def _typed(raised: BaseException) -> EdgeconvError:
         )
     if isinstance(raised, MemoryError):
         return OutOfMemory("the converter ran out of memory", hint="convert on a machine with more memory")
+    if _is_disk_full(raised):
+        return DiskFull(
+            "no space is left on the disk that the converter writes to",
+            hint="free space with `edgeconv cache gc --max-size 1GB`, or move the cache with `--cache-dir`",
+        )
     lines = str(raised).strip().splitlines()
     return StageCrashed(
         f"the converter raised {type(raised).__name__}" + (f": {lines[0][:400]}" if lines else ""),

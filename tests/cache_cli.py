@@ -64,6 +64,7 @@ class Desk:
     folder: Path
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     environment: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("user/targets", "tmp"):

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -165,11 +166,13 @@ def _sources(
         return [
             parse_reference(model, base=base, name=name, weights=weights, inputs=specs, trust=trust, labelled=labelled)
         ]
-    if weights or inputs or name:
-        raise UsageError("--weights, --input and --name go with --model", hint="name the model with --model")
+    if weights or inputs or name or labelled:
+        raise UsageError(
+            "--weights, --input, --name and --labelled go with --model", hint="name the model with --model"
+        )
     declared = project.find(base)
     if names or declared.models:
-        return project.pick(declared, names or [])
+        return [replace(source, trust=trust) for source in project.pick(declared, names or [])]
     return [api.sample(base)]
 
 
@@ -198,6 +201,8 @@ def main() -> None:
     """Entry point of the `edgeconv` command."""
     try:
         code = app(standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # how newer typers pass Ctrl-C on
+            show.interrupted()
         sys.stdout.flush()  # a full disk or a closed pipe shows here, not in the interpreter's last breath
     except KeyboardInterrupt:
         show.interrupted()

@@ -51,7 +51,9 @@ def identify(
             return snapshot, changed
         before_loading()
         worker = pool.get("onnx" if source.kind == "onnx" else "torch")
-        found: dict[str, Any] = worker.run("edgeconv.source.loading:probe", {"source": source.to_json()})
+        found: dict[str, Any] = worker.run(
+            "edgeconv.source.loading:probe", {"source": source.to_json()}, who="the model"
+        )
         snapshot = Snapshot.from_json(found)
         kept = [data for data in store.note(_SPACE, source.identity()) or [] if data["files"] != found["files"]]
         store.put_note(_SPACE, source.identity(), [found, *kept][:KEPT])

@@ -111,7 +111,7 @@ class ChannelsLast(Pass):
 def _feeds_spatial(value: ir.Value, depth: int = 12) -> bool:
     """Whether a conv or pool reads the value, directly or through ops that work element by element."""
     elementwise = {
-        "Add", "Sub", "Mul", "Div", "Pad", "Relu", "Clip", "Cast", "Concat", "Identity", "Slice", "Sigmoid", "Tanh", "Neg", "Neg",
+        "Add", "Sub", "Mul", "Div", "Pad", "Relu", "Clip", "Cast", "Concat", "Identity", "Slice", "Sigmoid", "Tanh", "Neg",
     }  # fmt: skip
     frontier, seen = [value], {value}
     for _ in range(depth):

@@ -63,11 +63,13 @@ class ByName:
         return torch.export.export(self._module, args, kwargs)
 
 
-def load_program(source: ModelSource) -> Any:
-    """Read a `.pt2`.
+def load_program(source: ModelSource) -> tuple[Any, ByName]:
+    """Read a `.pt2`; returns the program, and the same as a function.
 
     Raises:
-        BrokenModelFile: truncated or foreign. Untrusted: it would execute code. TrainingMode: exported in training mode.
+        BrokenModelFile: truncated or foreign.
+        Untrusted: loading it would execute code from it.
+        TrainingMode: it was exported in training mode.
     """
     import torch
 
@@ -78,6 +80,7 @@ def load_program(source: ModelSource) -> Any:
             _refuse_libraries(source)
             with contextlib.nullcontext() if source.trust else _tensors_only(source.file):
                 program = torch.export.load(str(source.file))
+            module = ByName(program)
     except Untrusted:
         raise
     except Exception as error:
@@ -89,7 +92,7 @@ def load_program(source: ModelSource) -> Any:
             detail=traceback.format_exc(),
         ) from error
     _refuse_training(program)
-    return program
+    return program, module
 
 
 def load_torchscript(source: ModelSource) -> Any:

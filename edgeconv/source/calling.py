@@ -1,4 +1,4 @@
-"""Calls a model: in eval mode, with tensors by name, the same answer twice; and says where in the user's code it fails."""
+"""Calls a model in eval mode, with tensors by name; says where in the user's code it fails."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def first_line(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """ " (line 7 of net.py)": the innermost line of the user's own code behind an error; empty if none took part."""
+    """Such as " (line 7 of net.py)": the innermost line of the user's code behind an error; empty if none took part."""
     found = ""
     cause: BaseException | None = error
     seen: set[int] = set()

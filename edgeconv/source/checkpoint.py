@@ -75,13 +75,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _is_tied(name: str, own: dict[str, Any], state: dict[str, Any]) -> bool:
     """The tensor is another name of one that the checkpoint has; safetensors keeps such tensors once."""
-    place = getattr(own[name], "data_ptr", lambda: 0)()
-    return bool(place) and any(
-        other in state
-        and getattr(own[other], "data_ptr", lambda: 0)() == place
-        and _shape(own[other]) == _shape(own[name])
-        for other in own
-    )
+    return any(other in state and _same_tensor(own[name], own[other]) for other in own)
+
+
+def _same_tensor(a: Any, b: Any) -> bool:
+    if not hasattr(a, "data_ptr") or not hasattr(b, "data_ptr"):
+        return False
+    return bool(a.data_ptr() and a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.dtype == b.dtype)
 
 
 def _shape(value: Any) -> Any:

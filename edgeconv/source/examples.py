@@ -31,21 +31,18 @@ def inputs_of(source: ModelSource, given: Any, names: list[str]) -> tuple[dict[s
             hint=f"say --input {names[0] if names else 'NAME'}=1x3x224x224, or return (module, example_inputs)",
         )
     given = _by_name(given, names)
-    declared = {spec.name: spec for spec in source.inputs}
-    if len(declared) < len(source.inputs):
-        twice = next(
-            spec.name for i, spec in enumerate(source.inputs) if spec.name in {s.name for s in source.inputs[:i]}
-        )
-        raise InputMismatch(f"the input {twice!r} is declared twice", hint="leave out one of the two")
-    known = set(names) or set(given) or set(declared)
+    declared: dict[str, InputSpec] = {}
+    for spec in source.inputs:
+        if spec.name in declared:
+            raise InputMismatch(f"the input {spec.name!r} is declared twice", hint="leave out one of the two")
+        declared[spec.name] = spec
+    known = names or list(given or declared)
     for name in [*declared, *given]:
         if name not in known:
-            raise InputMismatch(
-                f"the forward has no input {name!r}", hint=f"its inputs are: {', '.join(names or given)}"
-            )
+            raise InputMismatch(f"the forward has no input {name!r}", hint=f"its inputs are: {', '.join(known)}")
     example, specs = {}, []
     generator = np.random.default_rng(SEED)
-    for name in names or list(given or declared):
+    for name in known:
         tensor = given.get(name)
         if name not in declared and tensor is None:
             continue
@@ -54,10 +51,11 @@ def inputs_of(source: ModelSource, given: Any, names: list[str]) -> tuple[dict[s
                 f"the example input {name!r} is {type(tensor).__name__}, not a tensor",
                 hint="wrap the model so that its forward takes tensors only",
             )
+        tensor = tensor.detach() if tensor is not None else None
         spec = declared.get(name) or spec_of(name, tensor)
         if tensor is None or tuple(tensor.shape) != spec.shape or dtype_of(tensor) != spec.dtype:
             tensor = torch.from_numpy(np.array(spec.sample(generator)))
-        example[name] = tensor.detach().cpu().contiguous()
+        example[name] = tensor.cpu().contiguous()
         specs.append(spec)
     return example, tuple(specs)
 

@@ -85,4 +85,21 @@ def parse_input(text: str) -> InputSpec:
             f"the input spec {text!r} has {'an empty dimension' if 0 in shape else 'a range from high to low'}",
             hint="every dimension is at least 1, and LOW is not above HIGH",
         )
+    _check_range(text, dtype, low, high)
     return InputSpec(found["name"].strip(), shape, dtype, low, high)
+
+
+def _check_range(text: str, dtype: str, low: float | None, high: float | None) -> None:
+    if low is None or high is None:
+        return
+    kind = np.dtype(dtype).kind
+    limits: Any = np.iinfo(dtype) if kind in "iu" else np.finfo(dtype if kind == "f" else "float32")
+    least, most = (0, 1) if kind == "b" else (limits.min, limits.max)
+    if low < least or high > most or not np.isfinite(high - low):
+        raise InputMismatch(
+            f"the range in the input spec {text!r} does not fit {dtype}", hint=f"{dtype} goes from {least} to {most}"
+        )
+    if kind in "iub" and not (low.is_integer() and high.is_integer()):
+        raise InputMismatch(
+            f"the range in the input spec {text!r} is not of whole numbers", hint=f"{dtype} holds whole numbers only"
+        )

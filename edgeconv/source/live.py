@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
 from edgeconv.errors import SourceError
-from edgeconv.source import loading
+from edgeconv.source import calling, examples
 from edgeconv.source.inputs import InputSpec
 from edgeconv.source.model import ModelSource
 
@@ -32,18 +33,18 @@ def freeze(module: Any, example_inputs: Any, specs: tuple[InputSpec, ...], path:
     source = ModelSource("live", "factory", type(module).__name__, Path.cwd(), inputs=specs)
     modes = {child: child.training for child in module.modules()}
     try:
-        loading.to_eval(module)
-        example, found = loading.inputs_of(source, example_inputs, None, loading.parameter_names(module, None))
-        loading.check_deterministic(module, example)
+        for sentence in calling.to_eval(module):
+            warnings.warn(sentence, stacklevel=2)
+        example, found = examples.inputs_of(source, example_inputs, calling.parameter_names(module))
+        calling.check_deterministic(module, example)
         program = torch.export.export(module, (), kwargs=example)
         torch.export.save(program, path)
     except SourceError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise SourceError(
-            f"torch.export could not trace {type(module).__name__}: {lines[0][:300]}",
-            hint="control flow that depends on tensor values cannot be exported",
+            f"torch.export could not trace {type(module).__name__}: {calling.first_line(error)}{calling.place(error)}",
+            hint="control flow that depends on tensor values cannot be exported: use torch.where or torch.cond",
             detail=traceback.format_exc(),
         ) from error
     finally:

@@ -85,17 +85,13 @@ def _load(source: ModelSource) -> Loaded:
         for file in (source.file, source.weights):
             if file is not None:
                 observer.add(file)
-        if source.kind == "pt2":
-            loaded = _load_program(source)
-        else:
-            loaded = _load_module(source)
+        loaded = _load_program(source) if source.kind == "pt2" else _load_module(source)
     snapshot = replace(observer.snapshot(), inputs=loaded.inputs, facts={"warnings": list(loaded.warnings)})
     return replace(loaded, snapshot=snapshot)
 
 
 def _load_program(source: ModelSource) -> Loaded:
-    program = load_program(source)
-    module = ByName(program)
+    program, module = load_program(source)
     example, inputs = inputs_of(source, module.example, module.names)
     if program.range_constraints:  # dimensions that are free: a target needs them fixed
         call(module, example)
@@ -151,9 +147,10 @@ def _call_factory(source: ModelSource) -> tuple[Any, Any]:
 
 def _import(source: ModelSource) -> Any:
     """Import the factory's module; tells "not there" from "its own import failed"."""
-    folder = str(source.file.parent if source.file else source.base)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    folders = [str(source.base)] if source.file is None else [str(source.base), str(source.file.parent)]
+    for folder in folders:  # the last one comes first, as for a script that Python runs
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
         return _import_file(source) if source.file else importlib.import_module(source.module)

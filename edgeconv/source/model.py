@@ -156,6 +156,11 @@ def parse_reference(
         UsageError: the reference has none of these forms.
         ModuleMissing, BrokenModelFile: a file that it names does not exist.
     """
+    if name is not None and slug(name) != name:
+        raise UsageError(
+            f"the model name {name!r} cannot be a folder's name",
+            hint=f"letters, digits, '.', '_' and '-', as {slug(name)}",
+        )
     weights_path = _existing(base / weights, "the checkpoint") if weights else None
     common = ModelSource(
         name="", kind="factory", reference=reference, base=base, weights=weights_path, inputs=inputs, trust=trust,
@@ -179,7 +184,10 @@ def parse_reference(
             raise ModuleMissing(f"there is no file {path}", hint="check the path before the colon of --model")
         return replace(common, name=name or slug(f"{path.stem}-{factory}"), file=path.resolve(), factory=factory)
     if not all(part.isidentifier() for part in where.split(".")):
-        raise UsageError(f"{where!r} in {reference!r} is neither a module name nor a .py file")
+        raise UsageError(
+            f"{where!r} in {reference!r} is neither a module name nor a .py file",
+            hint="write pkg.mod:factory or file.py:factory",
+        )
     return replace(common, name=name or slug(f"{where.rpartition('.')[2]}-{factory}"), module=where, factory=factory)
 
 

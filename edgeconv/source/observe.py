@@ -129,7 +129,8 @@ def _watch_safetensors() -> None:
         return original(filename, *args, **kwargs)
 
     safe_open.tells_edgeconv = True  # type: ignore[attr-defined]
-    safetensors.safe_open = safetensors.torch.safe_open = safe_open
+    for module in (safetensors, safetensors.torch):
+        setattr(module, "safe_open", safe_open)  # noqa: B010 - to a type checker it is a class
 
 
 @cache
@@ -137,9 +138,7 @@ def _installed_folders() -> tuple[Path, ...]:
     """Where the system, Python and installed packages keep their files."""
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     folders = [sysconfig.get_path(name) for name in names] + site.getsitepackages() + [site.getusersitepackages()]
-    inner = [
-        Path(prefix, name) for prefix in (sys.prefix, sys.base_prefix) for name in ("lib", "lib64", "share", "bin")
-    ]
+    inner = [Path(root, name) for root in (sys.prefix, sys.base_prefix) for name in ("lib", "lib64", "share", "bin")]
     both = {*map(Path, folders), *map(Path, _SYSTEM), *inner}
     return tuple(sorted(both | {folder.resolve() for folder in both}))
 

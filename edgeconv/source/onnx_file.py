@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeconv import fingerprint
 from edgeconv.errors import BrokenModelFile, InputMismatch
+from edgeconv.source.calling import first_line
 from edgeconv.source.inputs import DTYPES, InputSpec
 from edgeconv.source.model import ModelSource, Snapshot
 
@@ -24,11 +25,12 @@ def read(source: ModelSource) -> Any:
         model = onnx.load(str(source.file))
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
         raise BrokenModelFile(
-            f"{source.file} is truncated or no ONNX file: {str(error).strip().splitlines()[0][:200]}",
+            f"{source.file} is truncated, no ONNX file, or lacks its external data: {first_line(error)}",
             hint="copy it again, with its external data beside it",
         ) from error
-    if not model.graph.node and not model.graph.output:
-        raise BrokenModelFile(f"{source.file} holds no graph", hint="is it an ONNX model, and complete?")
+    if not model.graph.output or not model.opset_import:
+        what = "graph" if not model.graph.output else "opset"
+        raise BrokenModelFile(f"{source.file} holds no {what}", hint="is it an ONNX model, and complete?")
     return model
 
 
@@ -61,6 +63,11 @@ def _inputs(model: Any, source: ModelSource) -> tuple[InputSpec, ...]:
     specs = []
     for value in values:
         kind = value.type.tensor_type
+        if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+            raise InputMismatch(
+                f"the ONNX input {value.name!r} is no tensor of known rank, which no target takes",
+                hint="export the model again with fixed shapes",
+            )
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type).name
         spec = declared.get(value.name)
         shape = tuple(d.dim_value for d in kind.shape.dim)
@@ -71,7 +78,10 @@ def _inputs(model: Any, source: ModelSource) -> tuple[InputSpec, ...]:
                 hint=f"say --input {value.name}=" + "x".join(str(n or 1) for n in shape),
             )
         if dtype not in DTYPES:
-            raise InputMismatch(f"the ONNX input {value.name!r} has the dtype {dtype}, which no target takes")
+            raise InputMismatch(
+                f"the ONNX input {value.name!r} has the dtype {dtype}, which no target takes",
+                hint=f"use one of {', '.join(DTYPES)}",
+            )
         if spec is not None:
             _check(spec, shape, dtype)
         specs.append(spec or InputSpec(value.name, shape, dtype))
@@ -82,5 +92,7 @@ def _check(spec: InputSpec, shape: tuple[int, ...], dtype: str) -> None:
     fits = len(shape) == len(spec.shape) and all(a in (0, b) for a, b in zip(shape, spec.shape, strict=True))
     if not fits or spec.dtype != dtype:
         raise InputMismatch(
-            f"--input {spec.name} is {spec.dtype}{list(spec.shape)}, the ONNX graph wants {dtype}{list(shape)} (0: any)"
+            f"--input {spec.name} is {spec.dtype}{list(spec.shape)}, "
+            f"the ONNX graph wants {dtype}{list(shape)} (0: any)",
+            hint="correct that --input",
         )

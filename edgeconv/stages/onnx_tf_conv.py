@@ -1,4 +1,4 @@
-"""Conv and ConvTranspose for onnx-tf: grouped convs stay one op, depthwise ones become depthwise, pads fold into SAME."""
+"""Conv and ConvTranspose for onnx-tf: grouped convs stay one op, depthwise become depthwise, pads fold into SAME."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def _conv(node: Any, tensors: dict[str, Any]) -> Any:
     return tf.transpose(y, to_first(rank))
 
 
-def _convolve(tf: Any, x: Any, w: Any, kernel: Any, strides: Any, dilations: Any, pairs: Any, group: int, channels: int) -> Any:  # fmt: skip
+def _convolve(
+    tf: Any, x: Any, w: Any, kernel: Any, strides: Any, dilations: Any, pairs: Any, group: int, channels: int
+) -> Any:
     """NHWC input, ONNX weight [O, I/group, …]; no bias."""
     x, padding = _padded(tf, x, pairs, effective(kernel, dilations), strides, 0.0)
     if len(kernel) == 3:

@@ -107,19 +107,19 @@ def test_both_runtimes_agree_with_onnxruntime_on_the_quantized_graph(sample, tmp
     # in a worker, as in the product: tflite-runtime does not share a process with TensorFlow
     import onnxruntime
 
-    paths, _ = sample
+    paths, notes = sample
     image = np.random.default_rng(5).random((1, 1, 32, 32), np.float32)
     session = onnxruntime.InferenceSession(str(paths["quantize"]), providers=["CPUExecutionProvider"])
     reference = tmp_path / "reference.npz"
     np.savez(reference, **{"in/0/image": image, "out/0/output": session.run(None, {"image": image})[0]})
     payload = {
         "runtime": runtime, "artifact": str(paths["tflite"]), "reference": str(reference), "threads": 1,
-        "labelled": None,
+        "labelled": None, "layouts": notes["tflite"]["layouts"],
     }  # fmt: skip
     with Worker() as worker:
         result = worker.run("edgeconv.harness.jobs:fidelity", payload)
     assert result["parity"]["snr_db"] > 25
-    assert result["contract"]["inputs"] == [{"name": "image", "shape": [1, 1, 32, 32], "dtype": "float32"}]
+    assert result["contract"]["inputs"] == [{"name": "image", "shape": [1, 32, 32, 1], "dtype": "float32"}]
 
 
 def test_buffers_are_aligned_to_sixteen_bytes(sample):

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgeconv.errors import InputMismatch
+from edgeconv.source import calling
+
+Pair = namedtuple("Pair", ["left", "right"])
+A, B = torch.ones(1), torch.zeros(2)
+
+
+@pytest.mark.parametrize(
+    ("output", "names"),
+    [
+        (A, ["output"]),
+        ((A,), ["output_0"]),
+        ((A, B), ["output_0", "output_1"]),
+        ([A, (B, A)], ["output_0", "output_1_0", "output_1_1"]),
+        ({"logits": A, "box": B}, ["logits", "box"]),
+        ({"heads": [A, B]}, ["heads_0", "heads_1"]),
+        (Pair(A, B), ["left", "right"]),
+        ((A, None, 3), ["output_0"]),
+        (None, []),
+        (3, []),
+    ],
+)
+def test_outputs_have_names(output, names):
+    assert list(calling.flatten(output)) == names
+
+
+class Keywords(torch.nn.Module):
+    def forward(self, x, /, y, z=None, *, flag=None, **rest):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        (torch.nn.Linear(1, 1), ["input"]),
+        (Keywords(), ["x", "y", "z", "flag"]),
+        (torch.nn.Sequential(torch.nn.ReLU()), ["input"]),
+        (torch.jit.script(torch.nn.Linear(1, 1)), ["input"]),
+        (lambda *args, **kwargs: None, []),
+    ],
+)
+def test_names_of_the_forwards_parameters(module, names):
+    assert calling.parameter_names(module) == names
+
+
+def test_a_forward_that_raises_is_placed(tmp_path, load):
+    text = "class Bad(nn.Module):\n    def forward(self, x):\n        raise ValueError('no\\nway')\n"
+    with pytest.raises(InputMismatch) as caught:
+        load("net.py:bad", text + "def bad(): return Net(Bad()).eval(), EXAMPLE\n")
+    line = (tmp_path / "net.py").read_text().splitlines().index("        raise ValueError('no\\nway')") + 1
+    assert caught.value.message == (
+        f"the model's forward raised ValueError on image float32[1, 1, 8, 8]: no (line {line} of {tmp_path / 'net.py'})"
+    )
+
+
+def test_the_innermost_line_of_the_users_counts(tmp_path):
+    path = tmp_path / "user.py"
+    path.write_text("import json\ndef f():\n    json.loads('{')\n")
+    space: dict = {}
+    exec(compile(path.read_text(), str(path), "exec"), space)
+    try:
+        try:
+            space["f"]()
+        except ValueError as inner:
+            raise RuntimeError("outer") from inner
+    except RuntimeError as error:
+        assert calling.place(error) == f" (line 3 of {path})"
+    assert calling.place(RuntimeError()) == ""
+
+
+def test_a_cycle_of_causes_ends():
+    error = RuntimeError()
+    error.__context__ = ValueError()
+    error.__context__.__context__ = error
+    assert calling.place(error) == ""
+
+
+def test_lists_are_cut():
+    assert calling.some(["a", "b"]) == "a, b"
+    assert calling.some(list("abcdef")) == "a, b, c, d and 2 more"
+    assert calling.first_line(ValueError("\n  one\ntwo")) == "one"
+    assert calling.first_line(ValueError()) == "ValueError"
+    assert Path(calling.__file__).exists()
