@@ -93,7 +93,7 @@ def test_an_undeclared_model_where_nothing_is_declared(tmp_path):
         ("edgeconv.toml", "[models.a]\nmodel='a.b:c'\ninputs='x=1'", "line 3: models.a.inputs: input should be", ""),
         ("pyproject.toml", "[tool]\nedgeconv = 3", "line 2: [tool.edgeconv] must be a section", "[models.NAME]"),
         ("pyproject.toml", "[tool.edgeconv]\nmodel = 3", "line 2: unknown key 'model'", "'models'"),
-        ("pyproject.toml", "[tool.edgeconv.models.a]\nx = 3", "line 1: tool.edgeconv.models.a.model: is missing", ""),
+        ("pyproject.toml", "[tool.edgeconv.models.a]\nx = 3", "line 2: tool.edgeconv.models.a.x: unknown key", ""),
     ],
 )
 def test_a_broken_declaration_is_named_with_its_line(write, tmp_path, file, text, says, hint):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeconv.errors import MissingExtra, OutOfMemory, StageCrashed, StageTimeout, UnsupportedOp
+from edgeconv.errors import DiskFull, MissingExtra, OutOfMemory, StageCrashed, StageTimeout, UnsupportedOp
 from edgeconv.worker import Limits, Worker
 
 
@@ -52,6 +52,8 @@ def test_an_answer_larger_than_a_pipe(worker):
         ("real_time_signal", StageCrashed, "died with signal 36"),
         ("killed", OutOfMemory, "killed (SIGKILL), most likely by the kernel"),
         ("memory_error", OutOfMemory, "ran out of memory"),
+        ("disk_full", DiskFull, "no space is left"),
+        ("disk_full_in_cpp", DiskFull, "no space is left"),
         ("raises", StageCrashed, "raised ValueError: first line"),
         ("raises_nothing", StageCrashed, "raised RuntimeError"),
         ("exits", StageCrashed, "raised SystemExit: 3"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -85,6 +86,14 @@ def typed(_: dict[str, Any]) -> dict[str, Any]:
 
 def raises(_: dict[str, Any]) -> dict[str, Any]:
     raise ValueError("first line\nsecond line")
+
+
+def disk_full(_: dict[str, Any]) -> dict[str, Any]:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x")
+
+
+def disk_full_in_cpp(_: dict[str, Any]) -> dict[str, Any]:
+    raise RuntimeError("/x/variables.data; No space left on device [Op:SaveV2]")
 
 
 def raises_nothing(_: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgeconv.rewrite.base import Builder, Pass, all_names, rank
+from edgeconv.rewrite.base import Array, Builder, Pass, all_names, rank
 from edgeconv.rewrite.channels_last_rules import SPATIAL, rule_of
 from edgeconv.rewrite.layout import Layouts, Perm, identity, inverse, last, move
 
@@ -37,11 +37,13 @@ class ChannelsLast(Pass):
 
     Attributes:
         moved: inputs and outputs that did, filled by `apply`.
+        reordered: new order of the input features of weights, by the weight's name before.
     """
 
     def __init__(self, *, ends: bool) -> None:
         self.ends = ends
         self.moved: list[Moved] = []
+        self.reordered: dict[str, Array] = {}
 
     def apply(self, model: ir.Model) -> int:
         """Rewrite in place; returns how many nodes changed their layout. Graphs with subgraphs are left alone."""
@@ -68,6 +70,7 @@ class ChannelsLast(Pass):
         self._finish(graph, layouts, old)
         for node in reversed(replaced):
             graph.remove(node, safe=True)
+        self.reordered = layouts.reordered
         return layouts.changed
 
     def _move_inputs(self, graph: ir.Graph, layouts: Layouts) -> None:

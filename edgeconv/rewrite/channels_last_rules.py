@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeconv.rewrite.base import Builder, attr, const_ints, const_value, given, needed, rank, static_shape
-from edgeconv.rewrite.layout import Layouts, Perm, groups, identity, inverse, last, regroup, then, widen
+from edgeconv.rewrite.layout import Layouts, Perm, groups, identity, inverse, last, regroup, taste, widen
 
 Rule = Callable[[ir.Node, Layouts, Builder], bool]
 
@@ -88,21 +88,17 @@ def _spatial(node: ir.Node, layouts: Layouts, build: Builder) -> bool:
 
 
 def _best(node: ir.Node, layouts: Layouts, wanted: int) -> Perm | None:
-    """The layout in which most of the input's elements already are; None if all are in their own."""
-    weight: dict[Perm, float] = {}
-    for value in node.inputs:
-        if value is None or rank(value) != wanted or const_value(value) is not None:
-            continue
-        perm = layouts.preferred(value)
-        shape = static_shape(value)
-        if perm is not None:
-            weight[perm] = weight.get(perm, 0.0) + (float(np.prod(shape)) if shape else 1.0)
-    own = identity(wanted)
-    others = {perm: count for perm, count in weight.items() if perm != own}
-    if not others:
-        return None
-    best = max(others, key=lambda perm: others[perm])
-    return None if weight.get(own, 0.0) > others[best] else best
+    """The layout for which the fewest elements must be moved; None if that is the inputs' own, or nothing is tracked."""
+    operands = [
+        v for v in node.inputs if v is not None and rank(v) == wanted and const_value(v) is None and layouts.of(v)
+    ]
+    candidates = list(dict.fromkeys(perm for value in operands for perm in layouts.of(value)))
+
+    def cost(perm: Perm) -> float:
+        return sum(float(np.prod(static_shape(v) or [1])) for v in operands if perm not in layouts.of(v))
+
+    best = min(candidates, key=lambda perm: (cost(perm), *taste(perm)), default=None)
+    return None if best == identity(wanted) and not any(layouts.is_replaced(v) for v in operands) else best
 
 
 def _elementwise(node: ir.Node, layouts: Layouts, build: Builder) -> bool:
@@ -296,11 +292,62 @@ def _reshape(node: ir.Node, layouts: Layouts, build: Builder) -> bool:
         return False
     if perm == identity(len(before)):
         return False
+    if _flatten_into_weights(node, before, after, layouts, build):
+        return True
     inner, outer = regroup(perm, pairs)
     source = layouts.want(x, inner, build)
     made = build.op("Reshape", source, build.ints([after[axis] for axis in outer], "shape"))
     layouts.put(node.outputs[0], outer, made)
     return True
+
+
+def _flatten_into_weights(node: ir.Node, before: list[int], after: list[int], layouts: Layouts, build: Builder) -> bool:
+    """Flatten channels last, and let the matrix that reads the result take its features in that order.
+
+    Holds where everything that reads the flat tensor is a product with a constant matrix, with at most element-by-element
+    ops between.
+    """
+    x = needed(node, 0)
+    perm = last(len(before))
+    if len(before) < 3 or len(after) != 2 or after[0] != before[0] or perm not in layouts.of(x):
+        return False
+    readers = _matrices(node.outputs[0])
+    if not readers:
+        return False
+    order = np.arange(after[1]).reshape(before[1:]).transpose([axis - 1 for axis in perm[1:]]).reshape(-1)
+    for reader in readers:
+        weight = needed(reader, 1)
+        array = const_value(weight)
+        assert array is not None
+        axis = 1 if attr(reader, "transB", 0) else 0
+        moved = build.const(array.take(order, axis), "features_last")
+        reader.replace_input_with(1, moved)
+        layouts.reordered[weight.name or ""] = order
+    flat = build.op("Reshape", layouts.want(x, perm, build), build.ints(after, "shape"))
+    layouts.put(node.outputs[0], identity(2), flat)
+    return True
+
+
+def _matrices(value: ir.Value) -> list[ir.Node]:
+    """The products with constant matrices that read a flat tensor; empty if anything else does."""
+    found: list[ir.Node] = []
+    if value.is_graph_output():
+        return []
+    for usage in value.uses():
+        reader = usage.node
+        constant = const_value(reader.inputs[1]) if len(reader.inputs) > 1 else None
+        if reader.op_type in {"MatMul", "Gemm"} and usage.idx == 0 and constant is not None and constant.ndim == 2:
+            if attr(reader, "transA", 0):
+                return []
+            found.append(reader)
+        elif reader.op_type in _UNARY:
+            deeper = _matrices(reader.outputs[0])
+            if not deeper:
+                return []
+            found += deeper
+        else:
+            return []
+    return found
 
 
 def _shape(node: ir.Node, layouts: Layouts, build: Builder) -> bool:
@@ -325,5 +372,3 @@ _RULES: dict[str, Rule] = {
     "Reshape": _reshape,
     "Shape": _shape,
 }
-
-__all__ = ["SPATIAL", "rule_of", "then"]

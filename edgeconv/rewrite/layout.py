@@ -35,16 +35,23 @@ def then(first: Perm, second: Perm) -> Perm:
     return tuple(first[i] for i in second)
 
 
+def taste(perm: Perm) -> tuple[bool, bool]:
+    """Sort key of equally cheap layouts: images channels last, else the value's own, else the first made."""
+    return (len(perm) < 4 or perm != last(len(perm)), perm != identity(len(perm)))
+
+
 class Layouts:
     """The layouts of a graph's values while a pass walks over it.
 
     Attributes:
         changed: how many nodes were rewritten.
+        reordered: new order of the input features of weights, by the weight's old name.
     """
 
     def __init__(self, taken: set[str]) -> None:
         self._reps: dict[ir.Value, dict[Perm, ir.Value]] = {}
         self._replaced: set[ir.Value] = set()
+        self.reordered: dict[str, Array] = {}
         self.taken = taken
         self.changed = 0
 
@@ -63,11 +70,9 @@ class Layouts:
         return reps
 
     def preferred(self, value: ir.Value | None) -> Perm | None:
-        """The layout to go on with: the first other than its own, if there is one."""
-        if value is None or value.shape is None:
-            return None
-        own = identity(len(value.shape))
-        return next((perm for perm in self.of(value) if perm != own), own if self.of(value) else None)
+        """The layout to go on with, among those that exist; None for a value that is not tracked."""
+        reps = self.of(value)
+        return min(reps, key=taste, default=None)
 
     def want(self, value: ir.Value, perm: Perm, build: Builder) -> ir.Value:
         """The value in layout `perm`; a Transpose is built where it does not exist yet.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -18,6 +18,12 @@ from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
 from edgeconv.rewrite.spell_gelu import SpellGelu
 from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
 from edgeconv.rewrite.spell_hard_swish import SpellHardSwish
+
+
+def _reordered(weight: QuantizedWeight, layout: ChannelsLast) -> QuantizedWeight:
+    """The quantized weight as it stands in the graph after its input features were put channels last."""
+    order = layout.reordered.get(weight.name)
+    return weight if order is None else replace(weight, integers=weight.integers.take(order, -1))
 
 
 @dataclass(frozen=True)
@@ -54,4 +60,9 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
     layout = ChannelsLast(ends=channels_last_ends)
     counts |= run(model, [layout])
     tidy.fold(model)
-    return Prepared(counts, folded.weights, {moved.name: moved.perm for moved in layout.moved})
+    infer_shapes(model)
+    return Prepared(
+        counts,
+        [_reordered(weight, layout) for weight in folded.weights],
+        {moved.name: moved.perm for moved in layout.moved},
+    )

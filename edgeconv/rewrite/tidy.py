@@ -8,6 +8,10 @@ import onnx_ir as ir
 
 from edgeconv.rewrite.base import SCOPES, nodes
 
+#: Largest constant, in elements, that is computed from (an embedding table that is transposed); a sixteenth of it may be made
+#: (a positional encoding), so that no mask is spread out into megabytes.
+FOLDED_ELEMENTS = 1 << 26
+
 
 def tidy(model: ir.Model, inputs: list[str], outputs: list[str]) -> dict[str, int]:
     """Fold constants, drop what is unused, and give inputs and outputs the model's names.
@@ -31,7 +35,9 @@ def fold(model: ir.Model) -> None:
     import onnxscript.optimizer
     from onnx_ir.passes import common
 
-    onnxscript.optimizer.fold_constants(model, onnx_shape_inference=False)
+    onnxscript.optimizer.fold_constants(
+        model, onnx_shape_inference=False, input_size_limit=FOLDED_ELEMENTS, output_size_limit=FOLDED_ELEMENTS >> 4
+    )
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)

@@ -107,6 +107,11 @@ def concrete_function(model: Any, opset: int) -> Any:
     from onnx_tf.pb_wrapper import OnnxNode
 
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    shapes = {
+        value.name: [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
+        for value in [*model.graph.value_info, *model.graph.output]
+        if value.type.tensor_type.HasField("shape")
+    }
     variables = TFModuleHelper._create_handlers_variables_for_graph(table, model.graph, dict(weights))
 
     def forward(**inputs: Any) -> dict[str, Any]:
@@ -122,7 +127,10 @@ def concrete_function(model: Any, opset: int) -> Any:
                     f"onnx-tf cannot take the {node.op_type} node {node.name!r}: {_first_line(error)}",
                     hint="try another spelling of that layer in the model",
                 ) from error
-            tensors.update(zip(wrapped.outputs, results, strict=False))
+            for name, result in zip(wrapped.outputs, results, strict=False):
+                if name in shapes and isinstance(result, tf.Tensor):
+                    result.set_shape(shapes[name])
+                tensors[name] = result
         return {value.name: tensors[value.name] for value in model.graph.output}
 
     signature = {

@@ -57,7 +57,8 @@ class Quantize(Stage):
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in plain.graph.initializer}
         chosen, kept = self._choose(plain, weights)
         quantize_dynamic(
-            str(prepared), str(job.destination), weight_type=QuantType.QUInt8, per_channel=True,
+            str(prepared), str(job.destination), weight_type=QuantType.QUInt8,
+            per_channel=False,  # its loop over channels takes a minute for 60 million weights; _regrid sets them all anew
             op_types_to_quantize=[op for op in self.op_types if op != "Gemm"] or ["MatMul"],
             nodes_to_quantize=chosen or ["\0none"],  # an empty list would mean all of them
             extra_options={"WeightSymmetric": True, "MatMulConstBOnly": True},

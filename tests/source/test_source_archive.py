@@ -33,7 +33,8 @@ def net() -> nn.Module:
 
 @pytest.fixture
 def saved(tmp_path):
-    def save(module=None, args=(torch.ones(1, 1, 8, 8),), kwargs=None, **options) -> Path:
+    def save(module=None, args=None, kwargs=None, **options) -> Path:
+        args = args or (torch.ones(1, 1, 8, 8),)
         torch.export.save(torch.export.export(module or net(), args, kwargs, **options), tmp_path / "m.pt2")
         return tmp_path / "m.pt2"
 
@@ -108,7 +109,7 @@ def test_a_file_that_is_no_program(load, tmp_path, content):
         path.write_text("hello")
     else:
         torch.save({"a": torch.ones(1)}, path)
-    with pytest.raises(BrokenModelFile, match="no torch.export archive"):
+    with pytest.raises(BrokenModelFile, match=r"no torch\.export archive"):
         load("m.pt2")
 
 
