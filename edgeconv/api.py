@@ -187,8 +187,13 @@ def run(
         return convert(source, wanted, settings)
     if weights is not None:
         raise UsageError("weights go with a reference; load them into the module before")
-    with Store(settings.cache).workdir() as folder:
-        return convert(_freeze(model, example_inputs, specs, name, labelled, folder), wanted, settings)
+    store = Store(settings.cache)
+    with store.workdir() as folder:
+        source = _freeze(model, example_inputs, specs, name, labelled, folder)
+        try:
+            return convert(source, wanted, settings)
+        finally:  # its archive has a path of its own each time: what was noted under that would never be read again
+            chain_of(source, wanted).forget(store)
 
 
 def _freeze(

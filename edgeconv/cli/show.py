@@ -16,9 +16,14 @@ from rich.table import Table
 
 from edgeconv.errors import EdgeconvError
 
+#: Columns where nobody's terminal says how many it has: wide enough for every table.
+_WIDTH = 110
+
 
 def _out() -> Console:
-    return Console(highlight=False, soft_wrap=True) if not sys.stdout.isatty() else Console(highlight=False)
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=_WIDTH)
 
 
 def _err() -> Console:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeconv.errors import MeasurementError, NonFinite
+from edgeconv.errors import CalibrationError, MeasurementError, NonFinite
 from edgeconv.harness import metrics
 from edgeconv.harness.runtimes import RUNTIMES, Array, Arrays, open_artifact
 from edgeconv.source import InputSpec, ModelSource
@@ -87,6 +87,11 @@ def _logits(run: Any, labelled: dict[str, Any]) -> Array:
     rows = []
     for sample in data:
         outputs = list(run({labelled["input"]: sample[None]}).values())
+        if labelled["output"] >= len(outputs):
+            raise CalibrationError(
+                f"the labelled set scores output {labelled['output']}, the model has {len(outputs)} (counted from 0)",
+                hint="change `output` in the [labelled] section of the calibration TOML",
+            )
         rows.append(outputs[labelled["output"]].reshape(-1))
     return np.stack(rows)
 

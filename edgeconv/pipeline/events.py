@@ -14,7 +14,7 @@ class Event:
     """One moment of a run.
 
     Attributes:
-        what: "started", "built", "cached", "measuring", "measured", "waiting" or "warning".
+        what: "started", "built", "cached", "measuring" or "measured".
         step: name of the stage or measurement.
         reason: why it runs, for "started".
         seconds: how long it took, for "built" and "measured".
@@ -22,7 +22,7 @@ class Event:
         text: anything else worth a line.
     """
 
-    what: Literal["started", "built", "cached", "measuring", "measured", "waiting", "warning"]
+    what: Literal["started", "built", "cached", "measuring", "measured"]
     step: str
     reason: Reason | None = None
     seconds: float = 0.0

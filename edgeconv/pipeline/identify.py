@@ -58,3 +58,8 @@ def identify(
         kept = [data for data in store.note(_SPACE, source.identity()) or [] if data["files"] != found["files"]]
         store.put_note(_SPACE, source.identity(), [found, *kept][:KEPT])
     return snapshot, changed
+
+
+def forget(source: ModelSource, store: Store) -> None:
+    """Drop the kept snapshots."""
+    store.drop_note(_SPACE, source.identity())

@@ -78,6 +78,12 @@ class Chain:
     def _name(self, stage: str) -> str:
         return f"{self.source.identity()}/{self.target}/{stage}"
 
+    def forget(self, store: Store) -> None:
+        """Drop what was noted of this model: its snapshots and last ingredients. Results stay."""
+        identify.forget(self.source, store)
+        for stage in self.stages:
+            store.drop_note(_LAST, self._name(stage.name))
+
     def plan(self, store: Store, *, force: bool = False) -> list[Step]:
         """Plan without running anything."""
         return self.look(store, force=force).steps

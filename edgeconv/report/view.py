@@ -22,11 +22,9 @@ def render(report: Report) -> RenderableType:
     """Tables of steps with parity, of the runtimes, and the verdict."""
     parts: list[RenderableType] = [_steps(report), _runtimes(report)]
     entry = report.error_enters_at
-    parts.append(
-        Text(
-            f"The error enters at {entry.stage}: {entry.snr_before_db:.0f} → {entry.snr_after_db:.1f} dB.", style="dim"
-        )
-    )
+    told = f"The error enters at {entry.stage}: {entry.snr_before_db:.0f} → {entry.snr_after_db:.1f} dB."
+    lost = entry.snr_before_db - entry.snr_after_db
+    parts.append(Text(told if lost > 0 else "Every stage is exact to float rounding.", style="dim"))
     parts += [Text(f"warning: {warning}", style="yellow") for warning in report.warnings]
     parts += [_check(row.check, row.where, row.value, row.budget, row.unit) for row in report.acceptance if not row.ok]
     if report.accuracy:

@@ -11,11 +11,13 @@ AutoGraph, which takes seconds. `GraphModule` calls the same handlers with numpy
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import types
 from typing import Any
 
 from edgeconv.errors import UnsupportedOp
+from edgeconv.rewrite.describe import describe_nodes
 
 _registered: list[bool] = []
 
@@ -121,10 +123,11 @@ def concrete_function(model: Any, opset: int) -> Any:
         for node in model.graph.node:
             wrapped = OnnxNode(node)
             try:
-                results = TensorflowBackend._onnx_node_to_tensorflow_op(wrapped, tensors, table)
-            except (NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+                with tf.name_scope(scope_of(node)):
+                    results = TensorflowBackend._onnx_node_to_tensorflow_op(wrapped, tensors, table)
+            except Exception as error:
                 raise UnsupportedOp(
-                    f"onnx-tf cannot take the {node.op_type} node {node.name!r}: {_first_line(error)}",
+                    f"onnx-tf cannot take {describe_nodes([node])}: {_first_line(error)}",
                     hint="try another spelling of that layer in the model",
                 ) from error
             for name, result in zip(wrapped.outputs, results, strict=False):
@@ -147,6 +150,11 @@ def concrete_function(model: Any, opset: int) -> Any:
         if "graph execution" not in str(error.__cause__) and "symbolic" not in str(error.__cause__):
             raise
         return tf.function(forward, autograph=True).get_concrete_function(**signature)
+
+
+def scope_of(node: Any) -> str:
+    """The TensorFlow name scope of everything that an `onnx.NodeProto` becomes; converters' errors quote it."""
+    return "n_" + re.sub(r"[^A-Za-z0-9_]", "_", node.name or node.output[0])
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,10 +12,13 @@ import numpy as np
 
 from edgeconv.artifact import Kind
 from edgeconv.errors import BadOutput, UnsupportedOp
+from edgeconv.rewrite.describe import describe_nodes
 from edgeconv.stage import Job, Stage
 
 #: Where TensorFlow lets others keep files in a SavedModel; holds names, order and the quantizer's weights' digests.
 SIDECAR = Path("assets.extra") / "edgeconv.json"
+#: Beside it: which ONNX op and PyTorch module each TensorFlow name scope came from.
+NODES = Path("assets.extra") / "nodes.json"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class SavedModel(Stage):
         sidecar = job.destination / SIDECAR
         sidecar.parent.mkdir(parents=True, exist_ok=True)
         sidecar.write_text(json.dumps({"inputs": inputs, "outputs": outputs, "quantized": quantized}, indent=1))
+        places = {onnx_tf_compat.scope_of(node): describe_nodes([node]) for node in proto.graph.node}
+        (job.destination / NODES).write_text(json.dumps(places, indent=1))
         return {"passes": prepared.passes, "weights": len(quantized), "layouts": layouts_of(inputs, outputs)}
 
     def ensures(self, job: Job, notes: dict[str, Any]) -> None:
@@ -129,8 +134,6 @@ def _refuse_missing(proto: Any) -> None:
 
     missing = onnx_tf_compat.missing_ops(proto, 13)
     if missing:
-        from edgeconv.rewrite.describe import describe_nodes
-
         raise UnsupportedOp(
             f"no TensorFlow translation for {describe_nodes(missing)}",
             hint="replace that operator in the model by others that compute the same",

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from edgeconv.artifact import Kind
 from edgeconv.errors import BadOutput, StageError, UnsupportedOp
 from edgeconv.stage import Job, Stage
-from edgeconv.stages.saved_model import SIDECAR, layouts_of
+from edgeconv.stages.saved_model import NODES, SIDECAR, layouts_of
 
 #: The first TFLite runtime whose FULLY_CONNECTED kernel reads one scale an output channel while quantizing activations
 #: itself (op version 12). Older ones load such a file and silently use the first channel's scale for all:
@@ -55,7 +55,7 @@ class Tflite(Stage):
         try:
             data = converter.convert()
         except Exception as error:
-            raise _refusal(error) from error
+            raise _refusal(error, json.loads((job.source / NODES).read_text())) from error
         plain = job.scratch / "float.tflite"
         plain.write_bytes(data)
         model = flatbuffer.read(plain)
@@ -148,15 +148,25 @@ def _ensure_runs(data: bytes) -> None:
         raise BadOutput(f"LiteRT does not run the .tflite: {str(error).strip().splitlines()[0][:300]}") from error
 
 
-def _refusal(error: BaseException) -> StageError:
-    """The converter's long text, as one sentence that names the ops."""
+def _refusal(error: BaseException, places: dict[str, str]) -> StageError:
+    """The converter's long text, as one sentence that names the ops and where in the model they come from.
+
+    Args:
+        error: what `TFLiteConverter.convert` raised.
+        places: by TensorFlow name scope, the ONNX op and PyTorch module.
+    """
     text = str(error)
-    ops = sorted(set(re.findall(r"(?:Flex|Custom) ops: ([\w, .]+)", text)))
-    named = sorted(set(re.findall(r"'?(tf\.[A-Z]\w+)'? op", text)))
-    names = ", ".join(dict.fromkeys([*ops, *named]))
-    if names:
+    found: dict[str, list[str]] = {}
+    for location, op in re.findall(r"error: loc\((.*?)\): '(tf\.\w+)' op is neither", text):
+        scope = re.search(r'"(n_\w+)/', location)
+        found.setdefault(op, []).append(places.get(scope[1], "") if scope else "")
+    for op in re.findall(r"(?:Select|Custom) ops: ([\w, .]+)", text) if not found else []:
+        found.setdefault(op, [])
+    if found:
+        names = [f"{op}, from {' and '.join(dict.fromkeys(filter(None, where)))}" if any(where) else op
+                 for op, where in found.items()]  # fmt: skip
         return UnsupportedOp(
-            f"TFLite has no builtin for {names}",
+            f"TFLite has no builtin for {'; '.join(names)}",
             hint="replace that operator in the model by others that compute the same",
             detail=text[:4000],
         )

@@ -180,6 +180,11 @@ class Store:
             self._layout.make(self._layout.notes)
             files.replace(self._note_path(space, name), text)
 
+    def drop_note(self, space: str, name: str) -> None:
+        """Forget what `put_note` kept; nothing happens if there is nothing."""
+        with files.guard(self._layout.base):
+            self._note_path(space, name).unlink(missing_ok=True)
+
     def _note_path(self, space: str, name: str) -> Path:
         return self._layout.notes / f"{of_data([space, name])}.json"
 
