@@ -24,11 +24,16 @@ def describe_nodes(nodes: Iterable[Any], most: int = 3) -> str:
     return ", ".join(parts)
 
 
-def _place(node: Any) -> str:
+def module_of(node: Any) -> str:
+    """Dotted path of the PyTorch module that an `onnx.NodeProto` came from; empty where unknown."""
     scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "")
     try:
         names = ast.literal_eval(scopes) if scopes else []
     except (SyntaxError, ValueError):
         names = []
-    module = str(names[-2]) if len(names) > 1 else ""
+    return str(names[-2]) if len(names) > 1 else ""
+
+
+def _place(node: Any) -> str:
+    module = module_of(node)
     return f"in {module!r}" if module else f"node {node.name or node.output[0]!r}"

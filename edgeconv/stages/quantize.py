@@ -65,6 +65,7 @@ class Quantize(Stage):
         )  # fmt: skip
         quantized = onnx.load(str(job.destination))
         count, elements = _regrid(quantized, weights)
+        _keep_places(plain, quantized)
         del quantized.metadata_props[:]
         quantized.producer_name = quantized.producer_version = ""
         quantized.ir_version = plain.ir_version
@@ -107,6 +108,19 @@ class Quantize(Stage):
             else:
                 chosen.append(node.name)
         return chosen, kept
+
+
+def _keep_places(before: Any, after: Any) -> None:
+    """Give the nodes that the quantizer made the metadata of those they stand for: errors then name the module."""
+    by_output = {name: node for node in before.graph.node for name in node.output}
+    by_name = {node.name: node for node in before.graph.node}
+    for node in after.graph.node:
+        if node.metadata_props or node.op_type == "DynamicQuantizeLinear":
+            continue
+        origin = by_output.get(node.output[0]) or by_name.get(node.name.rpartition("_quant")[0])
+        origin = origin or by_name.get(node.name.partition("_quant")[0])
+        if origin is not None:
+            node.metadata_props.extend(origin.metadata_props)
 
 
 def _gemm_as_matmul(model: Any, weights: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeconv.artifact import Kind
 from edgeconv.errors import BadOutput, UnsupportedOp
-from edgeconv.rewrite.describe import describe_nodes
+from edgeconv.rewrite.describe import describe_nodes, module_of
 from edgeconv.stage import Job, Stage
 
 #: Where TensorFlow lets others keep files in a SavedModel; holds names, order and the quantizer's weights' digests.
@@ -64,7 +64,10 @@ class SavedModel(Stage):
         sidecar = job.destination / SIDECAR
         sidecar.parent.mkdir(parents=True, exist_ok=True)
         sidecar.write_text(json.dumps({"inputs": inputs, "outputs": outputs, "quantized": quantized}, indent=1))
-        places = {onnx_tf_compat.scope_of(node): describe_nodes([node]) for node in proto.graph.node}
+        places = {
+            onnx_tf_compat.scope_of(node): {"text": describe_nodes([node]), "module": module_of(node) or node.name}
+            for node in proto.graph.node
+        }
         (job.destination / NODES).write_text(json.dumps(places, indent=1))
         return {"passes": prepared.passes, "weights": len(quantized), "layouts": layouts_of(inputs, outputs)}
 

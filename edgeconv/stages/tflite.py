@@ -52,14 +52,16 @@ class Tflite(Stage):
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(job.source), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        places = json.loads((job.source / NODES).read_text())
         try:
             data = converter.convert()
         except Exception as error:
-            raise _refusal(error, json.loads((job.source / NODES).read_text())) from error
+            raise _refusal(error, {scope: place["text"] for scope, place in places.items()}) from error
         plain = job.scratch / "float.tflite"
         plain.write_bytes(data)
         model = flatbuffer.read(plain)
         sidecar = json.loads((job.source / SIDECAR).read_text())
+        _name_tensors(model, places)
         _name_ends(model, sidecar)
         carried: list[Any] = []
         if self.mode == "dynamic":
@@ -97,6 +99,15 @@ class Tflite(Stage):
 
     def _runtime(self) -> tuple[int, ...]:
         return tuple(int(part) for part in self.min_runtime.split(".")[:2])
+
+
+def _name_tensors(model: Any, places: dict[str, dict[str, str]]) -> None:
+    """Call each tensor after the PyTorch module it belongs to: the converter's own names take more room than it."""
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            scope = re.search(rb"(n_\w+)", tensor.name or b"")
+            place = places.get(scope[1].decode()) if scope else None
+            tensor.name = place["module"].encode() if place else b""
 
 
 def _name_ends(model: Any, sidecar: dict[str, Any]) -> None:
