@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgeconv import fingerprint
-from edgeconv.rewrite import flatbuffer
+from edgeconv.rewrite import dense_as_conv, flatbuffer
 from edgeconv.rewrite.flatbuffer import Array
 
 #: Largest distance of w / scale from an integer that float32 rounding of scale · q explains (127 · 2^-23 and some folds).
@@ -31,6 +31,8 @@ OUTPUT_AXIS = {
     "BATCH_MATMUL": -1,
 }
 WEIGHT = 1
+#: DEQUANTIZE of int8 with one scale a channel (tensorflow/lite/tools/versioning).
+DEQUANTIZE_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -128,18 +130,30 @@ def _carry_one(
         return None
     if op in dynamic:
         _make_int8(model, tensor, integers, scale, axis)
+        if op == "CONV_2D":
+            for user, _ in users:
+                user.opcodeIndex = flatbuffer.op_code(model, _builtin("CONV_2D"), dense_as_conv.CONV_VERSION)
+    elif op == "FULLY_CONNECTED" and "CONV_2D" in dynamic and all(dense_as_conv.fits(graph, user) for user, _ in users):
+        shape = [weight.shape[0], 1, 1, weight.shape[1]]
+        tensor.shape = shape
+        _make_int8(model, tensor, integers.reshape(shape), scale, 0)
+        for user, _ in users:
+            dense_as_conv.as_conv(model, graph, user)
     else:
         _insert_dequantize(model, graph, index, integers, scale, axis)
     return Carried((tensor.name or b"").decode(), op, digest, int(weight.size))
 
 
+def _builtin(name: str) -> int:
+    from ai_edge_litert import schema_py_generated as schema
+
+    return int(getattr(schema.BuiltinOperator, name))
+
+
 def _make_int8(model: Any, tensor: Any, integers: Array, scale: Array, axis: int) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(integers.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    tensor.buffer = len(model.buffers) - 1
+    tensor.buffer = flatbuffer.add_buffer(model, integers)
     tensor.type = schema.TensorType.INT8
     quantization = schema.QuantizationParametersT()
     quantization.scale = scale
@@ -160,7 +174,7 @@ def _insert_dequantize(model: Any, graph: Any, index: int, integers: Array, scal
     graph.tensors.append(stored)
     old.buffer = 0
     dequantize = schema.OperatorT()
-    dequantize.opcodeIndex = flatbuffer.op_code(model, schema.BuiltinOperator.DEQUANTIZE, 2)
+    dequantize.opcodeIndex = flatbuffer.op_code(model, schema.BuiltinOperator.DEQUANTIZE, DEQUANTIZE_VERSION)
     dequantize.inputs = [len(graph.tensors) - 1]
     dequantize.outputs = [index]
     graph.operators.insert(0, dequantize)

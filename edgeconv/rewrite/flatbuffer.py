@@ -109,5 +109,41 @@ def op_code(model: Any, builtin: int, version: int) -> int:
     return len(model.operatorCodes) - 1
 
 
+def add_tensor(graph: Any, shape: list[int], kind: int, name: bytes | None) -> int:
+    """Append a computed tensor; returns its index."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensor = schema.TensorT()
+    tensor.shape, tensor.type, tensor.name, tensor.buffer = shape, kind, name or b"", 0
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def add_constant(model: Any, graph: Any, array: Array, name: bytes | None) -> int:
+    """Append a float32, int32 or int8 constant; returns its index. Equal constants of a file share one buffer."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    kinds = {
+        "float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32, "int8": schema.TensorType.INT8,
+    }  # fmt: skip
+    index = add_tensor(graph, list(array.shape), kinds[array.dtype.name], name)
+    graph.tensors[index].buffer = add_buffer(model, array)
+    return index
+
+
+def add_buffer(model: Any, array: Array) -> int:
+    """Index of a buffer with the array's bytes; one that the file already has is used again."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    raw = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+    for index, buffer in enumerate(model.buffers):
+        if index and buffer.data is not None and len(buffer.data) == len(raw) and np.array_equal(buffer.data, raw):
+            return index
+    buffer = schema.BufferT()
+    buffer.data = raw
+    model.buffers.append(buffer)
+    return len(model.buffers) - 1
+
+
 def _names(enum: Any) -> dict[int, str]:
     return {value: name for name, value in vars(enum).items() if not name.startswith("_")}

@@ -15,6 +15,7 @@ from edgeconv.rewrite.infer_shapes import infer_shapes
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
 from edgeconv.rewrite.onnx_tf_squeeze import OnnxTfSqueeze
 from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
+from edgeconv.rewrite.spell_gather import SpellGather
 from edgeconv.rewrite.spell_gelu import SpellGelu
 from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
 from edgeconv.rewrite.spell_hard_swish import SpellHardSwish
@@ -53,7 +54,16 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
     tidy.fold(model)
     infer_shapes(model)
     counts |= run(
-        model, [SpellBatchNorm(), SpellGelu(), SpellHardSwish(), SpellGlobalPool(), OnnxTfSqueeze(), OnnxTfSplit()]
+        model,
+        [
+            SpellBatchNorm(),
+            SpellGelu(),
+            SpellHardSwish(),
+            SpellGlobalPool(),
+            SpellGather(),
+            OnnxTfSqueeze(),
+            OnnxTfSplit(),
+        ],
     )
     tidy.fold(model)
     infer_shapes(model)

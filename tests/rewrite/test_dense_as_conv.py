@@ -1,0 +1,68 @@
+"""A FULLY_CONNECTED written as a conv gives the same numbers, in both runtimes, whatever its rows."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgeconv.rewrite import flatbuffer
+from edgeconv.stage import Job, to_payload
+from edgeconv.stages import Quantize, SavedModel, Tflite
+from edgeconv.worker import Worker
+from tests.rewrite.helpers import infer, model, random_inputs
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """Two dense layers with activations between, on [1, 7, 32], quantized and converted in a worker."""
+    folder = tmp_path_factory.mktemp("tokens")
+    rng = np.random.default_rng(0)
+    constants = {
+        "w": rng.standard_normal((32, 48)).astype(np.float32) * rng.uniform(0.1, 5, 48).astype(np.float32),
+        "b": rng.standard_normal(48).astype(np.float32),
+        "v": rng.standard_normal((48, 16)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["p"], name="p"),
+        helper.make_node("Add", ["p", "b"], ["a"], name="a"),
+        helper.make_node("Relu", ["a"], ["r"], name="r"),
+        helper.make_node("MatMul", ["r", "v"], ["y"], name="y"),
+    ]
+    proto = model(nodes, {"x": (TensorProto.FLOAT, [1, 7, 32])}, ["y"], constants, opset=13)
+    current = folder / "net.onnx"
+    onnx.save(proto, current)
+    with Worker() as worker:
+        for stage, name in ((Quantize(), "q.onnx"), (SavedModel(), "saved"), (Tflite(), "net.tflite")):
+            scratch = folder / f"{stage.name}-scratch"
+            scratch.mkdir()
+            notes = worker.run(
+                "edgeconv.stage:execute_payload", to_payload(stage, Job(current, folder / name, scratch))
+            )
+            current = folder / name
+    return proto, current, notes
+
+
+def test_no_fully_connected_is_left_and_every_weight_is_carried(tokens):
+    _, path, notes = tokens
+    file = flatbuffer.read(path)
+    ops = [flatbuffer.op_name(file, op) for op in file.subgraphs[0].operators]
+    assert "FULLY_CONNECTED" not in ops
+    assert ops.count("CONV_2D") == 2
+    assert notes["carried_exactly"] == notes["quantized_weights"] == 2
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tflite-runtime"])
+def test_the_numbers_are_the_float_models_within_quantization_noise(tokens, tmp_path, runtime):
+    proto, path, _ = tokens
+    feeds = random_inputs(proto)
+    arrays = {"in/0/x": feeds["x"], "out/0/y": infer(proto, feeds)[0]}
+    np.savez(tmp_path / "reference.npz", **arrays)
+    payload = {
+        "runtime": runtime, "artifact": str(path), "reference": str(tmp_path / "reference.npz"), "threads": 1,
+        "labelled": None,
+    }  # fmt: skip
+    with Worker() as worker:
+        result = worker.run("edgeconv.harness.jobs:fidelity", payload)
+    assert result["parity"]["snr_db"] > 35, json.dumps(result["parity"])
