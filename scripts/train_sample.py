@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train the bundled sample and write its weights and its calibration set: `pip install -e '.[train]'` first.
+"""Train the bundled sample and write its weights and its calibration set: `pip install -e '.[dev]'` first.
 
 Writes edgeconv/models/digits.safetensors, calibration/digits.npz and calibration/digits.toml. Seeds are fixed and one
 thread is used: the data come out byte for byte the same on every run, the weights on the same machine and torch.

@@ -329,7 +329,10 @@ def test_a_full_disk(cli, full_disk, kilobytes):
 @pytest.mark.slow
 @pytest.mark.slice
 def test_ctrl_c_ends_the_workers_and_the_next_run_goes_on(cli):
-    process = cli.start("run", "--model", "net.py:sleeps")
+    # whoever runs the tests in the background has SIGINT ignored, which children inherit
+    process = cli.start(
+        "run", "--model", "net.py:sleeps", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    )
     while not (cli.folder / "pid").exists() or not (cli.folder / "pid").read_text():
         assert process.poll() is None
         time.sleep(0.05)

@@ -98,9 +98,9 @@ def test_places_where_the_reference_is_not_finite_do_not_count_unless_an_infinit
     assert metrics.compare(f32(INF, 1), f32(3, 1))["inf"] == 1
 
 
-def test_nothing_finite_in_common_is_no_error_of_the_code():
+def test_nothing_finite_in_common_is_the_worst_there_is():
     found = metrics.compare(f32(1, 2), f32(NAN, NAN))
-    assert (found["nan"], found["max_abs_error"], found["mean_abs_error"]) == (2, 0.0, 0.0)
+    assert (found["nan"], found["max_abs_error"], found["snr_db"], found["cosine"]) == (2, 2.0, -200.0, 0.0)
     assert metrics.compare(np.zeros(0), np.zeros(0))["snr_db"] == 200.0
 
 
