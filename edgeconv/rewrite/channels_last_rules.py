@@ -268,13 +268,17 @@ def _gather(node: ir.Node, layouts: Layouts, build: Builder) -> bool:
 
 
 def _transpose(node: ir.Node, layouts: Layouts, build: Builder) -> bool:  # noqa: ARG001 - builds nothing: that is its point
-    """Only a new name for layouts that exist."""
+    """Only a new name for layouts that exist.
+
+    The model's own transpose of a tensor that was never moved stays, unless it goes from channels last to channels first.
+    """
     x = needed(node, 0)
     size = rank(x)
-    if size is None or not layouts.of(x) or const_value(x) is not None:
+    if size is None or layouts.preferred(x) is None:
         return False
-    perm = tuple(attr(node, "perm") or range(size)[::-1])
-    back = inverse(perm)
+    back = inverse(tuple(attr(node, "perm") or range(size)[::-1]))
+    if layouts.preferred(x) == identity(size) and back != last(size):
+        return False
     for have, value in layouts.of(x).items():
         # axis j of `value` is axis have[j] of x, which is axis back[have[j]] of the result
         layouts.put(node.outputs[0], tuple(back[axis] for axis in have), value)

@@ -15,10 +15,12 @@ from edgeconv.rewrite.infer_shapes import infer_shapes
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
 from edgeconv.rewrite.onnx_tf_squeeze import OnnxTfSqueeze
 from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
+from edgeconv.rewrite.spell_concat import SpellConcat
 from edgeconv.rewrite.spell_gather import SpellGather
 from edgeconv.rewrite.spell_gelu import SpellGelu
 from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
 from edgeconv.rewrite.spell_hard_swish import SpellHardSwish
+from edgeconv.rewrite.spell_max_pool import SpellMaxPool
 
 
 def _reordered(weight: QuantizedWeight, layout: ChannelsLast) -> QuantizedWeight:
@@ -61,6 +63,8 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellHardSwish(),
             SpellGlobalPool(),
             SpellGather(),
+            SpellMaxPool(),
+            SpellConcat(),
             OnnxTfSqueeze(),
             OnnxTfSplit(),
         ],

@@ -6,7 +6,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from edgeconv.rewrite.base import SCOPES, nodes
+from edgeconv.rewrite.base import SCOPES, nodes, run
+from edgeconv.rewrite.drop_zero import DropZero
+from edgeconv.rewrite.infer_shapes import infer_shapes
 
 #: Largest constant, in elements, that is computed from (an embedding table that is transposed); a sixteenth of it may be made
 #: (a positional encoding), so that no mask is spread out into megabytes.
@@ -22,12 +24,15 @@ def tidy(model: ir.Model, inputs: list[str], outputs: list[str]) -> dict[str, in
         outputs: the graph's outputs in order.
 
     Returns:
-        Nodes before minus nodes after, under "fold_constants".
+        Nodes before minus nodes after, under "fold_constants", and what other passes changed.
     """
     before = sum(1 for _ in nodes(model))
     fold(model)
+    infer_shapes(model)
+    dropped = run(model, [DropZero()])
+    fold(model)
     _rename(model, inputs, outputs)
-    return {"fold_constants": before - sum(1 for _ in nodes(model))}
+    return {**dropped, "fold_constants": before - sum(1 for _ in nodes(model))}
 
 
 def fold(model: ir.Model) -> None:

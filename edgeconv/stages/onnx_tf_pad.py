@@ -45,6 +45,8 @@ def _pad(node: Any, tensors: dict[str, Any]) -> Any:
         return tf.identity(x)
     mode = node.attrs.get("mode", "constant")
     mode = mode.decode() if isinstance(mode, bytes) else mode
+    if mode == "constant" and not value:
+        return tf.pad(x, pairs)  # PAD; with a value it would be PADV2, which XNNPACK does not take
     if mode == "constant":
         return tf.pad(x, pairs, constant_values=tf.cast(value, x.dtype))
     if mode == "reflect":

@@ -134,7 +134,10 @@ def _ensure_int8(model: Any, quantized: list[dict[str, Any]]) -> None:
 
     wanted = sum({entry["digest"]: entry["elements"] for entry in quantized}.values())
     constants = {
-        tensor.buffer: flatbuffer.constant(model, tensor) for graph in model.subgraphs for tensor in graph.tensors
+        # tensors of other types may share a buffer: equal bytes are stored once
+        (tensor.buffer, tensor.type): flatbuffer.constant(model, tensor)
+        for graph in model.subgraphs
+        for tensor in graph.tensors
     }
     arrays = [array for array in constants.values() if array is not None]
     found = sum(array.size for array in arrays if array.dtype.name == "int8")

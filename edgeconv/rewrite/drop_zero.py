@@ -1,0 +1,49 @@
+"""Removes branches that add nothing: a conv or matrix product with all-zero weights whose result is only added.
+
+Networks are often built with the last batch norm of each residual branch at zero; folded into its conv, it leaves a conv of
+zeros. A trained network has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeconv.rewrite.base import Builder, NodePass, const_value, given, needed, static_shape
+
+
+class DropZero(NodePass):
+    """x + 0 becomes x, where the zero is a constant or comes out of a conv, MatMul or Gemm with zero weights and bias."""
+
+    ops: ClassVar[frozenset[str]] = frozenset({"Add"})
+
+    def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
+        """The other operand; None unless one is zero and the other has the result's shape."""
+        shape = static_shape(node.outputs[0])
+        if shape is None:
+            return None
+        for kept, zero in ((needed(node, 0), needed(node, 1)), (needed(node, 1), needed(node, 0))):
+            if static_shape(kept) == shape and const_value(kept) is None and _is_zero(zero):
+                return [build.op("Identity", kept)] if node.outputs[0].is_graph_output() else [kept]
+        return None
+
+
+def _is_zero(value: ir.Value) -> bool:
+    array = const_value(value)
+    if array is not None:
+        return not np.any(array)
+    node = value.producer()
+    if node is None or node.op_type not in {"Conv", "MatMul", "Gemm", "Mul"}:
+        return False
+    if node.op_type == "Mul":  # a layer scale of zero
+        return any(v is not None and const_value(v) is not None and not np.any(const_value(v)) for v in node.inputs)
+    weight, bias = const_value(given(node, 1)), given(node, 2)
+    bias_array = const_value(bias)
+    return (
+        weight is not None
+        and not np.any(weight)
+        and (bias is None or (bias_array is not None and not np.any(bias_array)))
+    )
