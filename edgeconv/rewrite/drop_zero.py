@@ -39,7 +39,8 @@ def _is_zero(value: ir.Value) -> bool:
     if node is None or node.op_type not in {"Conv", "MatMul", "Gemm", "Mul"}:
         return False
     if node.op_type == "Mul":  # a layer scale of zero
-        return any(v is not None and const_value(v) is not None and not np.any(const_value(v)) for v in node.inputs)
+        constants = [array for array in map(const_value, node.inputs) if array is not None]
+        return any(not np.any(array) for array in constants)
     weight, bias = const_value(given(node, 1)), given(node, 2)
     bias_array = const_value(bias)
     return (

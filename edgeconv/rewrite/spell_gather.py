@@ -12,7 +12,10 @@ from edgeconv.rewrite.base import Builder, NodePass, attr, const_value, given, n
 
 
 class SpellGather(NodePass):
-    """Gather with one constant index, or with indices that count up by one, becomes Slice (and Reshape)."""
+    """Gather with one constant index, or with indices that count up by one, becomes Slice (and Reshape).
+
+    A view that PyTorch exports as a Gather over all elements is such a case too.
+    """
 
     ops: ClassVar[frozenset[str]] = frozenset({"Gather"})
 
@@ -20,7 +23,7 @@ class SpellGather(NodePass):
         """The Slice; None where the indices are computed or scattered, or the data is constant."""
         x, indices = needed(node, 0), const_value(given(node, 1))
         size, shape = rank(x), static_shape(node.outputs[0])
-        if indices is None or size is None or shape is None or const_value(x) is not None or indices.ndim > 1:
+        if indices is None or size is None or shape is None or const_value(x) is not None:
             return None
         axis = int(attr(node, "axis", 0)) % size
         dim = x.shape[axis] if x.shape is not None else None
@@ -31,4 +34,4 @@ class SpellGather(NodePass):
             return None
         bounds = [build.ints([n], hint) for n, hint in ((flat[0], "start"), (flat[-1] + 1, "end"), (axis, "axis"))]
         piece = build.op("Slice", x, *bounds)
-        return [piece if indices.ndim else build.op("Reshape", piece, build.ints(shape, "shape"))]
+        return [piece if indices.ndim == 1 else build.op("Reshape", piece, build.ints(shape, "shape"))]

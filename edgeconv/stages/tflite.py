@@ -34,7 +34,12 @@ class Tflite(Stage):
     consumes: ClassVar[tuple[Kind, ...]] = ("saved-model",)
     produces: ClassVar[Kind] = "tflite"
     distributions: ClassVar[tuple[str, ...]] = ("tensorflow", "ai-edge-litert", "flatbuffers", "numpy")
-    built_from: ClassVar[tuple[str, ...]] = ("edgeconv.rewrite.carry_int8", "edgeconv.rewrite.flatbuffer")
+    built_from: ClassVar[tuple[str, ...]] = (
+        "edgeconv.rewrite.carry_int8",
+        "edgeconv.rewrite.dense_as_conv",
+        "edgeconv.rewrite.flatbuffer",
+        "edgeconv.rewrite.split_depthwise",
+    )
     worker: ClassVar[str] = "tensorflow"
     preload: ClassVar[tuple[str, ...]] = ("tensorflow",)
 
@@ -48,7 +53,7 @@ class Tflite(Stage):
         import numpy as np
         import tensorflow as tf
 
-        from edgeconv.rewrite import carry_int8, flatbuffer
+        from edgeconv.rewrite import carry_int8, flatbuffer, split_depthwise
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(job.source), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -67,12 +72,14 @@ class Tflite(Stage):
         if self.mode == "dynamic":
             dynamic = {"CONV_2D"} | ({"FULLY_CONNECTED"} if self._runtime() >= DYNAMIC_FULLY_CONNECTED_SINCE else set())
             carried = carry_int8.carry(model, {entry["digest"] for entry in sidecar["quantized"]}, dynamic)
-            carry_int8.drop_unused_buffers(model)
+        parted = split_depthwise.split(model)
+        carry_int8.drop_unused_buffers(model)
         flatbuffer.write(model, job.destination)
         exact = {entry["digest"] for entry in sidecar["quantized"]} & {one.digest for one in carried}
         return {
             "quantized_weights": len(sidecar["quantized"]),
             "carried_exactly": sum(entry["digest"] in exact for entry in sidecar["quantized"]),
+            "depthwise_split": parted,
             "layouts": layouts_of(sidecar["inputs"], sidecar["outputs"]),
             "int8_elements": int(np.sum([one.elements for one in carried], dtype=np.int64)),
         }

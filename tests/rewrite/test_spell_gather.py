@@ -12,14 +12,16 @@ from tests.rewrite.helpers import check, model, op_types
 X = {"x": (TensorProto.FLOAT, [2, 5, 3])}
 
 
-@pytest.mark.parametrize("indices", [np.int64(0), np.int64(-1), np.array([1, 2, 3]), np.array([-2, -1])])
+@pytest.mark.parametrize(
+    "indices", [np.int64(0), np.int64(-1), np.array([1, 2, 3]), np.array([-2, -1]), np.array([[0, 1], [2, 3]])]
+)
 def test_neighbours_become_a_slice(indices):
     node = helper.make_node("Gather", ["x", "i"], ["y"], axis=1)
     after = check(model([node], X, ["y"], {"i": np.asarray(indices, np.int64)}, opset=13), SpellGather())
     assert "Gather" not in op_types(after)
 
 
-@pytest.mark.parametrize("indices", [[2, 0], [1, 1], [[0, 1]]])
+@pytest.mark.parametrize("indices", [[2, 0], [1, 1], [[0, 2]]])
 def test_scattered_entries_stay(indices):
     node = helper.make_node("Gather", ["x", "i"], ["y"], axis=1)
     check(model([node], X, ["y"], {"i": np.array(indices, np.int64)}, opset=13), SpellGather(), changed=0)
