@@ -21,7 +21,7 @@ from edgeconv.stage import make
 from edgeconv.stages import STAGES
 from edgeconv.store import Store, os_error
 from edgeconv.target import Target
-from edgeconv.worker import Limits
+from edgeconv.worker import Limits, Worker
 
 if TYPE_CHECKING:
     import torch
@@ -132,6 +132,20 @@ def _require_converters() -> None:
             f"converting needs packages that are not installed: {', '.join(missing)}",
             hint="pip install 'edgeconv[convert]'",
         )
+
+
+def inspect(file: Path) -> dict[str, Any]:
+    """What a `.tflite` consists of; see `edgeconv.harness.inspect`.
+
+    Raises:
+        UsageError: no such file.
+        BadOutput, MeasurementError: it is no TFLite file, or LiteRT does not load it.
+    """
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}", hint="name a .tflite file")
+    _require_converters()
+    with Worker() as worker:
+        return worker.run("edgeconv.harness.inspect:inspect", {"artifact": str(file)})
 
 
 def run(

@@ -134,6 +134,22 @@ def plan(
 
 
 @app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")],
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,  # noqa: ARG001 - read by main
+) -> None:
+    """Say what a .tflite consists of: ops, delegated or not and why not, bytes, dtypes, versions."""
+    from edgeconv import api
+
+    found = api.inspect(file)
+    if as_json:
+        _print_json(found)
+    else:
+        show.inspection(found)
+
+
+@app.command()
 def targets(as_json: JsonOption = False) -> None:
     """List the targets: the user's own in ./targets first, then those that edgeconv ships."""
     from edgeconv import target as known

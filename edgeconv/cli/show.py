@@ -137,6 +137,35 @@ def plan(model: str, target: str, steps: Sequence[Any]) -> None:
     _out().print(table)
 
 
+def inspection(found: dict[str, Any]) -> None:
+    """What a .tflite consists of, as tables: the largest constants, the ops, those that the delegate left."""
+    from edgeconv.report.view import size
+
+    console = _out()
+    ends = (f"{end['name']} {end['dtype']}{end['shape']}" for end in [*found["inputs"], *found["outputs"]])
+    console.print(f"{escape(found['file'])}: {size(found['bytes'])}, {escape(', '.join(ends))}")
+    dtypes = ", ".join(f"{name} {size(count)}" for name, count in found["dtype_bytes"].items())
+    console.print(
+        f"constants: {dtypes or 'none'}; minimum runtime by its own metadata: {found['min_runtime'] or 'unknown'}"
+    )
+    table = Table("op", "count", "version", "delegated", "weights", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, count in found["op_counts"].items():
+        rows = [row for row in found["ops"] if row["op"] == name]
+        taken = sum(row["delegated"] for row in rows)
+        weights = sum(row["weight_bytes"] for row in rows)
+        version = str(found["op_versions"][name])
+        table.add_row(name, str(count), version, f"{taken} of {count}", size(weights) if weights else "")
+    console.print(table)
+    left = {(row["op"], row["reason"]) for row in found["ops"] if not row["delegated"]}
+    console.print(f"{found['partitions']} delegate partition(s)" + ("" if left else ", nothing outside"))
+    for name, reason in sorted(left):
+        console.print(f"  [yellow]{name}[/yellow] is not delegated: {escape(reason)}")
+    largest = Table("largest constants", "dtype", "shape", "bytes", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for entry in found["tensors"][:10]:
+        largest.add_row(escape(entry["name"]), entry["dtype"], str(entry["shape"]), size(entry["bytes"]))
+    console.print(largest)
+
+
 def targets(found: Sequence[Any]) -> None:
     """Targets as a table."""
     table = Table("target", "stages", "summary", box=None, pad_edge=False)

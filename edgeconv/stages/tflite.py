@@ -24,11 +24,12 @@ class Tflite(Stage):
 
     Attributes:
         min_runtime: oldest TFLite runtime in which the file must give right results.
-        mode: "dynamic" carries the quantizer's integers, "float32" ignores them.
+        mode: "dynamic" carries the quantizer's integers, "float16" stores weights in half precision and computes in
+            float32 (or float16, on a GPU), "float32" keeps them.
     """
 
     min_runtime: str = "2.14.0"
-    mode: Literal["dynamic", "float32"] = "dynamic"
+    mode: Literal["dynamic", "float16", "float32"] = "dynamic"
 
     name: ClassVar[str] = "tflite"
     consumes: ClassVar[tuple[Kind, ...]] = ("saved-model",)
@@ -39,6 +40,7 @@ class Tflite(Stage):
         "edgeconv.rewrite.dense_as_conv",
         "edgeconv.rewrite.flatbuffer",
         "edgeconv.rewrite.split_depthwise",
+        "edgeconv.rewrite.store_half",
     )
     worker: ClassVar[str] = "tensorflow"
     preload: ClassVar[tuple[str, ...]] = ("tensorflow",)
@@ -54,6 +56,7 @@ class Tflite(Stage):
         import tensorflow as tf
 
         from edgeconv.rewrite import carry_int8, flatbuffer, split_depthwise
+        from edgeconv.rewrite.store_half import store_half
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(job.source), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -73,6 +76,7 @@ class Tflite(Stage):
             dynamic = {"CONV_2D"} | ({"FULLY_CONNECTED"} if self._runtime() >= DYNAMIC_FULLY_CONNECTED_SINCE else set())
             carried = carry_int8.carry(model, {entry["digest"] for entry in sidecar["quantized"]}, dynamic)
         parted = split_depthwise.split(model)
+        halves = store_half(model) if self.mode == "float16" else 0
         carry_int8.drop_unused_buffers(model)
         flatbuffer.write(model, job.destination)
         exact = {entry["digest"] for entry in sidecar["quantized"]} & {one.digest for one in carried}
@@ -80,6 +84,7 @@ class Tflite(Stage):
             "quantized_weights": len(sidecar["quantized"]),
             "carried_exactly": sum(entry["digest"] in exact for entry in sidecar["quantized"]),
             "depthwise_split": parted,
+            "float16_constants": halves,
             "layouts": layouts_of(sidecar["inputs"], sidecar["outputs"]),
             "int8_elements": int(np.sum([one.elements for one in carried], dtype=np.int64)),
         }
