@@ -53,19 +53,6 @@ def as_conv(model: Any, graph: Any, op: Any) -> None:
     op.inputs, op.outputs = [flat, weight, bias], [made]
     at = next(position for position, other in enumerate(graph.operators) if other is op)
     shape = [int(n) for n in graph.tensors[out].shape]
-    after = _reshape(model, graph, made, out, shape)
-    before = _reshape(model, graph, source, flat, [rows, 1, 1, features])
+    after = flatbuffer.reshape(model, graph, made, out, shape)
+    before = flatbuffer.reshape(model, graph, source, flat, [rows, 1, 1, features])
     graph.operators[at : at + 1] = [before, op, after]
-
-
-def _reshape(model: Any, graph: Any, source: int, target: int, shape: list[int]) -> Any:
-    from ai_edge_litert import schema_py_generated as schema
-
-    options = schema.ReshapeOptionsT()
-    options.newShape = shape
-    op = schema.OperatorT()
-    op.opcodeIndex = flatbuffer.op_code(model, schema.BuiltinOperator.RESHAPE, 1)
-    op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.ReshapeOptions, options
-    op.inputs = [source, flatbuffer.add_constant(model, graph, np.array(shape, np.int32), b"")]
-    op.outputs = [target]
-    return op

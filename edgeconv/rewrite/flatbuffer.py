@@ -145,5 +145,19 @@ def add_buffer(model: Any, array: Array) -> int:
     return len(model.buffers) - 1
 
 
+def reshape(model: Any, graph: Any, source: int, target: int, shape: list[int]) -> Any:
+    """A RESHAPE operator from one tensor to another, not yet in the graph."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    options = schema.ReshapeOptionsT()
+    options.newShape = shape
+    op = schema.OperatorT()
+    op.opcodeIndex = op_code(model, schema.BuiltinOperator.RESHAPE, 1)
+    op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.ReshapeOptions, options
+    op.inputs = [source, add_constant(model, graph, np.array(shape, np.int32), b"")]
+    op.outputs = [target]
+    return op
+
+
 def _names(enum: Any) -> dict[int, str]:
     return {value: name for name, value in vars(enum).items() if not name.startswith("_")}

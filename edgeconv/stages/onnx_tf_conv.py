@@ -54,7 +54,9 @@ def _conv(node: Any, tensors: dict[str, Any]) -> Any:
         pairs = _pads(node.attrs, x.shape[1:-1], effective(kernel, dilations), strides)
     y = _convolve(tf, x, w, *full, pairs, group, channels)
     if bias is not None:
-        y = tf.nn.bias_add(y, bias) if spatial < 3 else y + bias
+        # TensorFlow fuses Conv2D and BiasAdd at run time, and has no fused kernel for groups
+        plain = spatial == 3 or group not in (1, channels)
+        y = tf.add(y, tf.reshape(bias, [1] * (len(y.shape) - 1) + [-1])) if plain else tf.nn.bias_add(y, bias)
     if spatial == 1:
         y = tf.squeeze(y, 1)
     return tf.transpose(y, to_first(rank))

@@ -70,6 +70,7 @@ class Tflite(Stage):
         model = flatbuffer.read(plain)
         sidecar = json.loads((job.source / SIDECAR).read_text())
         _name_tensors(model, places)
+        _part_ends(model)
         _name_ends(model, sidecar)
         carried: list[Any] = []
         if self.mode == "dynamic":
@@ -138,6 +139,24 @@ def _name_ends(model: Any, sidecar: dict[str, Any]) -> None:
             graph.tensors[entry.tensorIndex].name = wanted["name"].encode()
         setattr(signature, side, ordered)
         setattr(graph, side, [entry.tensorIndex for entry in ordered])
+
+
+def _part_ends(model: Any) -> None:
+    """Give an output that is an input too, or an output twice, a tensor of its own: a RESHAPE to the same shape copies."""
+    from edgeconv.rewrite import flatbuffer
+
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    taken = [int(entry.tensorIndex) for entry in signature.inputs]
+    for entry in signature.outputs:
+        index = int(entry.tensorIndex)
+        if index in taken:
+            old = graph.tensors[index]
+            shape = [] if old.shape is None else [int(n) for n in old.shape]
+            entry.tensorIndex = flatbuffer.add_tensor(graph, shape, old.type, old.name)
+            graph.tensors[entry.tensorIndex].shapeSignature = old.shapeSignature
+            graph.operators.append(flatbuffer.reshape(model, graph, index, entry.tensorIndex, shape))
+        taken.append(int(entry.tensorIndex))
+    graph.outputs = [int(entry.tensorIndex) for entry in signature.outputs]
 
 
 def _ensure_int8(model: Any, quantized: list[dict[str, Any]]) -> None:
