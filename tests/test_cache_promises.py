@@ -1,4 +1,7 @@
-"""What the cache promises, with the real chain and the command line as processes."""
+"""What the cache promises, with the real chain and the command line as processes.
+
+Longer than 400 lines because every promise of the cache stands here beside the others, sharing one warmed cache.
+"""
 
 from __future__ import annotations
 
