@@ -61,9 +61,18 @@ def gc(
 
 
 @app.command()
-def explain(key: KeyArgument, cache_dir: CacheOption = None, as_json: JsonOption = False) -> None:
+def explain(
+    key: Annotated[
+        str | None, typer.Argument(help="A step's key, or the beginning of it; without one: all keys.")
+    ] = None,
+    cache_dir: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Everything that a stored result depends on."""
     store = _store(cache_dir)
+    if key is None:
+        show.records(list(store.records()), as_json=as_json)
+        return
     record = store.find(_resolve(store, key))
     if record is None:
         raise StoreError(f"the result of {key} is no longer there", hint="run again to build it")
