@@ -183,7 +183,10 @@ def stats(found: Any, root: Path, *, as_json: bool) -> None:
         _json(data)
         return
     for name, value in data.items():
-        _out().print(f"{name:<12} {size(value) if name == 'bytes' else value}")
+        shown = size(value) if name == "bytes" else value
+        if name in {"oldest", "newest"}:
+            shown = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value)) if value else "none"
+        _out().print(f"{name:<12} {shown}")
 
 
 def problems(found: Iterable[Any], *, as_json: bool) -> None:

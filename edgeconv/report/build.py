@@ -55,7 +55,7 @@ def build(run: Run, proof: Proof, target: Target, path: Path, seconds: float) ->
         latency=[LatencyRow(**row) for row in proof.latency],
         acceptance=acceptance,
         contract=proof.contract,
-        warnings=_warnings(run),
+        warnings=[*_warnings(run), *slow_runtimes(proof, run.done[-1].record.meta["notes"])],
         measurements=proof.measurements,
         host=host(),
         seconds=round(seconds, 3),
@@ -82,6 +82,19 @@ def _warnings(run: Run) -> list[str]:
     for done in run.done:
         found += done.record.meta["notes"].get("warnings", [])
     return list(dict.fromkeys(found))
+
+
+def slow_runtimes(proof: Proof, notes: dict[str, Any]) -> list[str]:
+    """A sentence for each runtime that takes more than twice as long as the fastest over a file with int8 weights."""
+    if not notes.get("int8_elements") or len(proof.latency) < 2:
+        return []
+    best = min(proof.latency, key=lambda row: row["p50_ms"])
+    return [
+        f"{row['runtime']} takes {row['p50_ms']:.3g} ms for this file, {best['runtime']} {best['p50_ms']:.3g} ms: it has no fast "
+        "kernels for int8 weights with float activations; a float32 or float16 target may be faster there"
+        for row in proof.latency
+        if row["p50_ms"] > 2 * best["p50_ms"]
+    ]
 
 
 def checks(acceptance: Acceptance, proof: Proof, size: int) -> list[CheckRow]:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgeconv.harness import Proof
 from edgeconv.report import Report, json_schema
-from edgeconv.report.build import checks, error_entry
+from edgeconv.report.build import checks, error_entry, slow_runtimes
 from edgeconv.report.view import render, size
 from edgeconv.target import Acceptance
 
@@ -74,6 +74,14 @@ def test_each_budget_is_checked_against_its_number():
     assert not rows["latency p50", "litert"].ok
     assert not rows["accuracy drop", "tflite in litert"].ok
     assert rows["accuracy drop", "tflite in litert"].value == pytest.approx(0.1)
+
+
+def test_a_runtime_that_is_slow_with_int8_weights_is_named_with_its_numbers():
+    rows = [{"runtime": "litert", "p50_ms": 1.0}, {"runtime": "tflite-runtime", "p50_ms": 5.0}]
+    (sentence,) = slow_runtimes(Proof(latency=rows), {"int8_elements": 100})
+    assert sentence.startswith("tflite-runtime takes 5 ms for this file, litert 1 ms")
+    assert slow_runtimes(Proof(latency=rows), {"int8_elements": 0}) == []
+    assert slow_runtimes(Proof(latency=rows[:1]), {"int8_elements": 100}) == []
 
 
 def test_nan_is_never_accepted():
