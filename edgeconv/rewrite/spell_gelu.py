@@ -23,28 +23,26 @@ class SpellGelu(NodePass):
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
         """X if the product is 0.5 · x · (1 + erf(x / √2)), spelled anew; else None."""
-        users = [usage.node.op_type for usage in node.outputs[0].uses()]
-        if users == ["Mul"] and len(list(_factors(node.outputs[0]))) == 2:
-            return None  # not the last one
-        factors = list(_factors(node.outputs[0]))
-        numbers = [array for array in map(const_value, factors) if array is not None]
-        others = [value for value in factors if const_value(value) is None]
-        if len(others) != 2 or len(numbers) != 1 or numbers[0].size != 1 or not np.isclose(numbers[0].item(), 0.5):
-            return None
-        for x, gate in (others, others[::-1]):
-            if _erf_argument(gate) is x:
+        arguments = [x for x in map(_erf_argument, _factors(node.outputs[0])) if x is not None]
+        for x in arguments:
+            factors = list(_factors(node.outputs[0], whole=x))  # x may be a product itself
+            numbers = [array for array in map(const_value, factors) if array is not None]
+            others = [value for value in factors if const_value(value) is None]
+            if len(others) != 2 or len(numbers) != 1 or numbers[0].size != 1 or not np.isclose(numbers[0].item(), 0.5):
+                continue
+            if any(value is x for value in others) and any(_erf_argument(value) is x for value in others):
                 inner = build.op("Erf", build.op("Mul", x, build.scalar(float(np.sqrt(0.5)), x)))
                 shifted = build.op("Add", inner, build.scalar(1.0, x))
                 return [build.op("Mul", build.op("Mul", x, build.scalar(0.5, x)), shifted)]
         return None
 
 
-def _factors(value: ir.Value, depth: int = 0) -> Iterator[ir.Value]:
-    """Leaves of a tree of products at most three deep."""
+def _factors(value: ir.Value, depth: int = 0, whole: ir.Value | None = None) -> Iterator[ir.Value]:
+    """Leaves of a tree of products at most three deep; `whole` is a leaf even if it is a product."""
     node = value.producer()
-    if node is not None and node.op_type == "Mul" and depth < 2:
+    if value is not whole and node is not None and node.op_type == "Mul" and depth < 2:
         for factor in (needed(node, 0), needed(node, 1)):
-            yield from _factors(factor, depth + 1)
+            yield from _factors(factor, depth + 1, whole)
     else:
         yield value
 

@@ -45,6 +45,13 @@ def test_gelu_is_found_in_any_order(order):
     assert sorted(live_ops(after)) == ["Add", "Erf", "Mul", "Mul", "Mul"]
 
 
+def test_gelu_of_a_product():
+    proto = gelu("half·x·gate")
+    proto.graph.node.insert(0, helper.make_node("Mul", ["z", "z"], ["x"]))
+    proto.graph.input[0].name = "z"
+    assert sorted(live_ops(check(proto, SpellGelu()))) == ["Add", "Erf", "Mul", "Mul", "Mul", "Mul"]
+
+
 def test_an_erf_with_another_factor_is_no_gelu():
     proto = gelu("x·gate·half")
     for tensor in proto.graph.initializer:
