@@ -2,8 +2,8 @@
 
 The float weights that the converter wrote lie on the quantizer's grid: scale · q with q in [−127, 127] and 127 reached
 in each output channel, so q = round(w / (absmax / 127)) recovers the integers, also where the converter folded a factor per
-channel into the weight. Ops with a dynamic kernel then compute in int8 (the runtime quantizes the activations); every
-other op gets its weight through a DEQUANTIZE, which runtimes unpack once at load.
+channel into the weight. Ops with a dynamic kernel then compute in int8 (the runtime quantizes the activations) where that is
+faster (`precision`); every other op gets its weight through a DEQUANTIZE, which runtimes unpack once at load.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgeconv import fingerprint
-from edgeconv.rewrite import dense_as_conv, flatbuffer
+from edgeconv.rewrite import dense_as_conv, flatbuffer, precision
 from edgeconv.rewrite.flatbuffer import Array
 
 #: Largest distance of w / scale from an integer that float32 rounding of scale · q explains (127 · 2^-23 and some folds).
@@ -44,12 +44,14 @@ class Carried:
         op: the builtin that reads it.
         digest: of the integers, output channel first; equals the quantizer's where it was carried bit for bit.
         elements: how many integers.
+        kept_float: why the op computes in float all the same; None where it computes in int8.
     """
 
     tensor: str
     op: str
     digest: str
     elements: int
+    kept_float: str | None
 
 
 def digest_of(integers: Array, axis: int) -> str:
@@ -79,7 +81,7 @@ def recover(weight: Array, axis: int) -> tuple[Array, Array] | None:
     return np.ascontiguousarray(integers), scale
 
 
-def carry(model: Any, wanted: set[str], dynamic: set[str]) -> list[Carried]:
+def carry(model: Any, wanted: set[str], dynamic: set[str], *, fastest: bool = True) -> list[Carried]:
     """Replace float weights by int8 in place.
 
     Args:
@@ -87,6 +89,7 @@ def carry(model: Any, wanted: set[str], dynamic: set[str]) -> list[Carried]:
         wanted: digests (`digest_of`) of what the quantizer quantized. A weight whose integers match none of them but lie
             on the grid and number at least 64 is taken too: the converter may have split or merged weights.
         dynamic: builtins that compute with int8 weights and float activations in every runtime of the target.
+        fastest: leave those of them in float that are faster so; else all compute in int8.
 
     Returns:
         What was replaced.
@@ -100,14 +103,21 @@ def carry(model: Any, wanted: set[str], dynamic: set[str]) -> list[Carried]:
             for position, index in enumerate(op.inputs):
                 users[int(index)].append((op, position))
         for index in sorted(users):
-            carried = _carry_one(model, graph, index, users[index], wanted, dynamic)
+            carried = _carry_one(model, graph, index, users[index], wanted, dynamic, fastest=fastest)
             if carried is not None:
                 done.append(carried)
     return done
 
 
 def _carry_one(
-    model: Any, graph: Any, index: int, users: list[tuple[Any, int]], wanted: set[str], dynamic: set[str]
+    model: Any,
+    graph: Any,
+    index: int,
+    users: list[tuple[Any, int]],
+    wanted: set[str],
+    dynamic: set[str],
+    *,
+    fastest: bool,
 ) -> Carried | None:
     if index < 0:
         return None
@@ -128,20 +138,45 @@ def _carry_one(
     digest = digest_of(integers, axis)
     if digest not in wanted and weight.size < 64:
         return None
-    if op in dynamic:
-        _make_int8(model, tensor, integers, scale, axis)
+    name = (tensor.name or b"").decode()
+    dense = op == "FULLY_CONNECTED" and op not in dynamic and "CONV_2D" in dynamic
+    possible = op in dynamic or (dense and all(dense_as_conv.fits(graph, user) for user, _ in users))
+    slow = _slow_in_int8(graph, op, weight.shape, [user for user, _ in users]) if possible and fastest else None
+    kept_float = slow if possible else f"no int8 kernel for {op} with float activations"
+    if kept_float is not None:
+        _insert_dequantize(model, graph, index, integers, scale, axis)
+    elif op in dynamic:
+        make_int8(model, tensor, integers, scale, axis)
         if op == "CONV_2D":
             for user, _ in users:
                 user.opcodeIndex = flatbuffer.op_code(model, _builtin("CONV_2D"), dense_as_conv.CONV_VERSION)
-    elif op == "FULLY_CONNECTED" and "CONV_2D" in dynamic and all(dense_as_conv.fits(graph, user) for user, _ in users):
+    else:
         shape = [weight.shape[0], 1, 1, weight.shape[1]]
         tensor.shape = shape
-        _make_int8(model, tensor, integers.reshape(shape), scale, 0)
+        make_int8(model, tensor, integers.reshape(shape), scale, 0)
         for user, _ in users:
             dense_as_conv.as_conv(model, graph, user)
-    else:
-        _insert_dequantize(model, graph, index, integers, scale, axis)
-    return Carried((tensor.name or b"").decode(), op, digest, int(weight.size))
+    return Carried(name, op, digest, int(weight.size), kept_float)
+
+
+def _slow_in_int8(graph: Any, op: str, weight: tuple[int, ...], users: list[Any]) -> str | None:
+    """Why all readers of a weight are faster in float; None if one is not, or sizes are unknown. An open batch counts as 1."""
+    reasons = []
+    for user in users:
+        source, out = (graph.tensors[int(i)] for i in (user.inputs[0], user.outputs[0]))
+        if source.shape is None or out.shape is None:
+            return None
+        inputs, results = (int(np.prod(t.shape, dtype=np.int64)) for t in (source, out))
+        groups = int(source.shape[-1]) // weight[-1] if op == "CONV_2D" else 1
+        work = precision.Work(
+            inputs=inputs,
+            pixels=results // weight[0],
+            channels=weight[0] // groups,
+            groups=groups,
+            depth=int(np.prod(weight[1:])),
+        )
+        reasons.append(precision.reason_for_float(work))
+    return reasons[0] if all(reasons) else None
 
 
 def _builtin(name: str) -> int:
@@ -150,7 +185,8 @@ def _builtin(name: str) -> int:
     return int(getattr(schema.BuiltinOperator, name))
 
 
-def _make_int8(model: Any, tensor: Any, integers: Array, scale: Array, axis: int) -> None:
+def make_int8(model: Any, tensor: Any, integers: Array, scale: Array, axis: int) -> None:
+    """Let a tensor be an int8 constant with one scale for each index of `axis`."""
     from ai_edge_litert import schema_py_generated as schema
 
     tensor.buffer = flatbuffer.add_buffer(model, integers)
@@ -170,7 +206,7 @@ def _insert_dequantize(model: Any, graph: Any, index: int, integers: Array, scal
     stored = schema.TensorT()
     stored.shape = old.shape
     stored.name = (old.name or b"") + b"/int8"
-    _make_int8(model, stored, integers, scale, axis)
+    make_int8(model, stored, integers, scale, axis)
     graph.tensors.append(stored)
     old.buffer = 0
     dequantize = schema.OperatorT()

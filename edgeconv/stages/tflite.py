@@ -26,10 +26,12 @@ class Tflite(Stage):
         min_runtime: oldest TFLite runtime in which the file must give right results.
         mode: "dynamic" carries the quantizer's integers, "float16" stores weights in half precision and computes in
             float32 (or float16, on a GPU), "float32" keeps them.
+        compute: in mode "dynamic", whether ops that have an int8 kernel use it only where it is "fastest", or always ("int8").
     """
 
     min_runtime: str = "2.14.0"
     mode: Literal["dynamic", "float16", "float32"] = "dynamic"
+    compute: Literal["fastest", "int8"] = "fastest"
 
     name: ClassVar[str] = "tflite"
     consumes: ClassVar[tuple[Kind, ...]] = ("saved-model",)
@@ -39,6 +41,8 @@ class Tflite(Stage):
         "edgeconv.rewrite.carry_int8",
         "edgeconv.rewrite.dense_as_conv",
         "edgeconv.rewrite.flatbuffer",
+        "edgeconv.rewrite.merge_pad",
+        "edgeconv.rewrite.precision",
         "edgeconv.rewrite.split_depthwise",
         "edgeconv.rewrite.store_half",
     )
@@ -55,7 +59,7 @@ class Tflite(Stage):
         import numpy as np
         import tensorflow as tf
 
-        from edgeconv.rewrite import carry_int8, flatbuffer, split_depthwise
+        from edgeconv.rewrite import carry_int8, flatbuffer, merge_pad, split_depthwise
         from edgeconv.rewrite.store_half import store_half
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(job.source), signature_keys=["serving_default"])
@@ -75,8 +79,10 @@ class Tflite(Stage):
         carried: list[Any] = []
         if self.mode == "dynamic":
             dynamic = {"CONV_2D"} | ({"FULLY_CONNECTED"} if self._runtime() >= DYNAMIC_FULLY_CONNECTED_SINCE else set())
-            carried = carry_int8.carry(model, {entry["digest"] for entry in sidecar["quantized"]}, dynamic)
+            wanted = {entry["digest"] for entry in sidecar["quantized"]}
+            carried = carry_int8.carry(model, wanted, dynamic, fastest=self.compute == "fastest")
         parted = split_depthwise.split(model)
+        merge_pad.merge(model)
         halves = store_half(model) if self.mode == "float16" else 0
         carry_int8.drop_unused_buffers(model)
         flatbuffer.write(model, job.destination)
@@ -88,6 +94,9 @@ class Tflite(Stage):
             "float16_constants": halves,
             "layouts": layouts_of(sidecar["inputs"], sidecar["outputs"]),
             "int8_elements": int(np.sum([one.elements for one in carried], dtype=np.int64)),
+            "computed_in_float": [
+                {"weight": one.tensor, "op": one.op, "why": one.kept_float} for one in carried if one.kept_float
+            ],
         }
 
     def ensures(self, job: Job, notes: dict[str, Any]) -> None:

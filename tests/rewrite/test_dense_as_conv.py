@@ -34,7 +34,7 @@ def tokens(tmp_path_factory):
     current = folder / "net.onnx"
     onnx.save(proto, current)
     with Worker() as worker:
-        for stage, name in ((Quantize(), "q.onnx"), (SavedModel(), "saved"), (Tflite(), "net.tflite")):
+        for stage, name in ((Quantize(), "q.onnx"), (SavedModel(), "saved"), (Tflite(compute="int8"), "net.tflite")):
             scratch = folder / f"{stage.name}-scratch"
             scratch.mkdir()
             notes = worker.run(

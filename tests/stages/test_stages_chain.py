@@ -167,9 +167,11 @@ def test_a_newer_min_runtime_lets_fully_connected_compute_in_int8(sample, tmp_pa
     newer = tmp_path / "newer.tflite"
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    Tflite(min_runtime="2.18.0").execute(Job(paths["saved_model"], newer, scratch))
+    Tflite(min_runtime="2.18.0", compute="int8").execute(Job(paths["saved_model"], newer, scratch))
     assert kinds(newer) == {"INT8"}
-    assert kinds(paths["tflite"]) == set()  # written as a conv, which 2.14 computes rightly
+    older = tmp_path / "older.tflite"
+    Tflite(compute="int8").execute(Job(paths["saved_model"], older, scratch))
+    assert kinds(older) == set()  # written as a conv, which 2.14 computes rightly
 
 
 def test_the_saved_model_repeats_byte_for_byte_in_another_process(sample, tmp_path):
