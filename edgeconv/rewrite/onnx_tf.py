@@ -21,6 +21,7 @@ from edgeconv.rewrite.spell_gelu import SpellGelu
 from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
 from edgeconv.rewrite.spell_hard_swish import SpellHardSwish
 from edgeconv.rewrite.spell_max_pool import SpellMaxPool
+from edgeconv.rewrite.spell_patch_merge import SpellPatchMerge
 
 
 def _reordered(weight: QuantizedWeight, layout: ChannelsLast) -> QuantizedWeight:
@@ -64,6 +65,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellGlobalPool(),
             SpellGather(),
             SpellMaxPool(),
+            SpellPatchMerge(),
             SpellConcat(),
             OnnxTfSqueeze(),
             OnnxTfSplit(),

@@ -41,12 +41,28 @@ def fold(model: ir.Model) -> None:
     from onnx_ir.passes import common
 
     onnxscript.optimizer.fold_constants(
-        model, onnx_shape_inference=False, input_size_limit=FOLDED_ELEMENTS, output_size_limit=FOLDED_ELEMENTS >> 4
+        model,
+        onnx_shape_inference=False,
+        input_size_limit=FOLDED_ELEMENTS,
+        output_size_limit=FOLDED_ELEMENTS >> 4,
+        should_fold=_is_scattered_into,
     )
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
     model.graph.sort()
+
+
+def _is_scattered_into(node: ir.Node) -> bool | None:
+    """True for a ConstantOfShape that a scatter fills, as window attention's masks are made; None for what rules decide.
+
+    The folder leaves ConstantOfShape alone, since a scalar that is broadcast is smaller; a scatter would then stay too.
+    """
+    if node.op_type == "ConstantOfShape" and any(
+        user.node.op_type.startswith("Scatter") for user in node.outputs[0].uses()
+    ):
+        return True
+    return None
 
 
 def _rename(model: ir.Model, inputs: list[str], outputs: list[str]) -> None:
