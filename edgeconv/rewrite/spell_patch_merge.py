@@ -75,11 +75,11 @@ def _piece(value: ir.Value | None) -> _Piece | None:
     while value is not None and (node := value.producer()) is not None and node.op_type == "Slice":
         source = needed(node, 0)
         shape = static_shape(source)
-        bounds = [const_ints(given(node, place)) for place in (1, 2)]
+        begins, ends = const_ints(given(node, 1)), const_ints(given(node, 2))
         axes, strides = const_ints(given(node, 3)), const_ints(given(node, 4))
-        if shape is None or bounds[0] is None or bounds[1] is None or axes is None:
+        if shape is None or begins is None or ends is None or axes is None:
             return None
-        for start, end, axis, step in zip(*bounds, axes, strides or [1] * len(axes), strict=True):
+        for start, end, axis, step in zip(begins, ends, axes, strides or [1] * len(axes), strict=True):
             axis %= len(shape)  # noqa: PLW2901 - counted from the front from here on
             places = range(*slice(start, end, step).indices(shape[axis]))
             if len(places) == shape[axis] and step == 1:
