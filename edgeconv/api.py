@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from edgeconv import calibration, paths
 from edgeconv import target as targets
-from edgeconv.errors import EdgeconvError, InputMismatch, MissingExtra, UsageError
-from edgeconv.harness import Prover
+from edgeconv.errors import EdgeconvError, InputMismatch, MeasurementError, MissingExtra, StageError, UsageError
+from edgeconv.harness import Options, Prover, machine_of, measure, version_of
+from edgeconv.harness.files import ModelFile
 from edgeconv.pipeline import Chain, Emit, Event, Pool, Run, Step, silent
-from edgeconv.report import Report, assert_contract, build, manifest, publish, write_json
+from edgeconv.report import BenchRecord, Report, assert_contract, build, manifest, publish, write_json
+from edgeconv.report import bench as bench_record
 from edgeconv.source import InputSpec, ModelSource, parse_input, parse_reference
 from edgeconv.stage import make
 from edgeconv.stages import STAGES
@@ -146,6 +149,33 @@ def inspect(file: Path) -> dict[str, Any]:
     _require_converters()
     with Worker() as worker:
         return worker.run("edgeconv.harness.inspect:inspect", {"artifact": str(file)})
+
+
+def bench(file: ModelFile, runtime: str, options: Options, tell: Callable[[str], None]) -> BenchRecord:
+    """Measure one file in one runtime on this machine.
+
+    What ends a measurement (the file crashes its runtime, hangs, does not load) is an error inside the record: other
+    files can still be measured. What the user got wrong is raised.
+
+    Args:
+        file: see `edgeconv.harness.files.look`.
+        runtime: one that takes it, see `edgeconv.harness.files.runtime_for`.
+        options: how.
+        tell: told what is being measured.
+
+    Raises:
+        UsageError, InputMismatch: the user's arrays do not fit.
+        MissingExtra: the runtime is not installed.
+    """
+    _require_converters()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="edgeconv-bench-") as folder:
+        try:
+            found = measure(file, runtime, options, Path(folder), tell)
+        except (StageError, MeasurementError) as error:
+            found = {"runtime": runtime, "runtime_version": version_of(runtime), **bench_record.failure(error)}
+    found.pop("samples_ns", None)
+    return bench_record.record(file, "host", machine_of(), time.monotonic() - started, found)
 
 
 def run(

@@ -67,14 +67,20 @@ class Worker:
         preload: modules to import at start, so that the import overlaps with other work.
         limits: what each job may use.
         environment: variables besides the parent's.
+        inherit: whether the process gets the parent's variables at all.
     """
 
     def __init__(
-        self, preload: Sequence[str] = (), limits: Limits | None = None, environment: dict[str, str] | None = None
+        self,
+        preload: Sequence[str] = (),
+        limits: Limits | None = None,
+        environment: dict[str, str] | None = None,
+        *,
+        inherit: bool = True,
     ) -> None:
         self.limits = limits or Limits()
         self._preload = tuple(preload)
-        self._environment = dict(environment or {})
+        self._environment = {**(os.environ if inherit else {}), **_ENVIRONMENT, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._answers = -1
         self._log: IO[bytes] | None = None
@@ -101,7 +107,7 @@ class Worker:
                 stdout=self._log,
                 stderr=self._log,
                 pass_fds=(write_end,),
-                env={**os.environ, **_ENVIRONMENT, **self._environment},
+                env=self._environment,
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the worker
             )
         finally:

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Write the report's JSON Schema beside the code; a test fails while it is out of date."""
+"""Write the JSON Schemas of the records beside the code; a test fails while one is out of date."""
 
 import json
 from pathlib import Path
 
-from edgeconv.report import json_schema
-from edgeconv.report.model import SCHEMA_VERSION
+from edgeconv.report import SCHEMAS
 
-path = Path(__file__).parents[1] / "edgeconv" / "report" / "schema" / f"report-{SCHEMA_VERSION}.json"
-path.parent.mkdir(exist_ok=True)
-path.write_text(json.dumps(json_schema(), indent=2) + "\n")
-print(f"wrote {path.name}")
+folder = Path(__file__).parents[1] / "edgeconv" / "report" / "schema"
+folder.mkdir(exist_ok=True)
+for name, make in SCHEMAS.items():
+    (folder / name).write_text(json.dumps(make(), indent=2) + "\n")
+    print(f"wrote {name}")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeconv.cli import cache, show
+from edgeconv.cli import bench, cache, show
 from edgeconv.errors import EXIT_INTERRUPTED, EXIT_REJECTED, DiskFull, EdgeconvError, UsageError
 
 #: What typer raises for a wrong command line. It lives in click, or in a private copy inside newer typers.
@@ -28,6 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cache.app, name="cache", help="Look into the cache, verify it, make it smaller.")
+
+app.command()(bench.bench)
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=r"Models declared in \[tool.edgeconv].")]
 TargetOption = Annotated[str, typer.Option("--target", "-t", help="Name of a target, or a path to its TOML.")]

@@ -56,6 +56,12 @@ class Progress:
             self._status.stop()
             self._status = None
 
+    def say(self, text: str) -> None:
+        """Something is being measured."""
+        self.stop()
+        self._all_cached = False
+        self._spin(f"  {text}")
+
     def on_event(self, event: Any) -> None:
         """Takes the pipeline's events."""
         from edgeconv.report.view import size
@@ -104,6 +110,13 @@ def report(result: Any) -> None:
     from edgeconv.report.view import render
 
     _out().print(render(result))
+
+
+def bench(records: Sequence[Any]) -> None:
+    """Bench records as tables."""
+    from edgeconv.report.bench_view import render
+
+    _out().print(render(list(records)))
 
 
 def plan_json(model: str, target: str, steps: Sequence[Any]) -> dict[str, Any]:

@@ -177,19 +177,3 @@ def write_labelled(path: Path, inputs: Array, labels: Array) -> None:
     """The file through which jobs get a preprocessed labelled set."""
     with path.open("wb") as stream:
         np.savez(stream, inputs=inputs, labels=labels)
-
-
-def host() -> dict[str, Any]:
-    """What the machine is, as far as latency depends on it."""
-    import os
-    import platform
-
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        model = platform.machine()
-    return {"system": platform.system(), "machine": platform.machine(), "cpu": model, "cores": os.cpu_count() or 1}

@@ -9,7 +9,7 @@ from typing import Any
 from edgeconv import fingerprint
 from edgeconv.calibration import CalibrationSet
 from edgeconv.errors import CalibrationError, EdgeconvError
-from edgeconv.harness import jobs
+from edgeconv.harness import jobs, machine
 from edgeconv.harness.runtimes import OF_KIND, RUNTIMES
 from edgeconv.pipeline import Emit, Event, Measured, Pool, Run, measured
 from edgeconv.pipeline.keys import key_of, of_measurement
@@ -204,7 +204,7 @@ class Prover:
             "threads": self.harness.threads,
             "min_runs": self.harness.min_runs,
             "min_seconds": self.harness.min_seconds,
-            "host": jobs.host(),
+            "host": machine.host(),
         }
         found = self._measure(
             f"latency in {runtime}", "latency", options, runtime,

@@ -16,7 +16,13 @@ Arrays = dict[str, Array]
 
 
 class Runtime(Protocol):
-    """A loaded artifact."""
+    """A loaded artifact. `prepare` comes before anything else."""
+
+    def prepare(self) -> None:
+        """Plan and allocate what the first invoke needs; nothing to do where loading did it. Raises MeasurementError."""
+
+    def ends(self) -> dict[str, list[dict[str, Any]]]:
+        """Inputs and outputs: name, shape (1 where it is free), dtype."""
 
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by the model's names, for inputs by the model's names. Raises MeasurementError."""
@@ -25,13 +31,14 @@ class Runtime(Protocol):
         """Run once more on the inputs of the last `run`, without copying anything in or out where that is possible."""
 
     def contract(self) -> dict[str, list[dict[str, Any]]] | None:
-        """Inputs and outputs as the file has them: name, shape, dtype, in order; None where that is not asked for."""
+        """`ends` of a final artifact, whose names and shapes are promised; None for an intermediate one."""
 
 
 class OnnxRuntime:
-    """onnxruntime on the CPU, sequential."""
+    """onnxruntime on the CPU, sequential. A session is prepared when it is loaded: the two phases are one."""
 
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+    module: ClassVar[str] = "onnxruntime"
 
     def __init__(self, path: Path, threads: int) -> None:
         import onnxruntime
@@ -43,10 +50,23 @@ class OnnxRuntime:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise MeasurementError(f"onnxruntime does not load {path.name}: {_first_line(error)}") from error
+            raise MeasurementError(
+                f"onnxruntime does not load {path.name}: {_first_line(error)}", hint=_LOADS
+            ) from error
         self._names = [value.name for value in self._session.get_outputs()]
         self._inputs = {value.name for value in self._session.get_inputs()}
         self._last: Arrays = {}
+
+    def prepare(self) -> None:
+        """See Runtime."""
+
+    def ends(self) -> dict[str, list[dict[str, Any]]]:
+        """See Runtime."""
+        sides = {"inputs": self._session.get_inputs(), "outputs": self._session.get_outputs()}
+        return {
+            side: [{"name": v.name, "shape": _fixed(v.shape), "dtype": _ORT_DTYPES.get(v.type, v.type)} for v in values]
+            for side, values in sides.items()
+        }
 
     def run(self, inputs: Arrays) -> Arrays:
         """See Runtime."""
@@ -54,7 +74,7 @@ class OnnxRuntime:
         try:
             return dict(zip(self._names, self._session.run(None, self._last), strict=True))
         except Exception as error:
-            raise MeasurementError(f"onnxruntime fails: {_first_line(error)}") from error
+            raise MeasurementError(f"onnxruntime fails: {_first_line(error)}", hint=_RUNS) from error
 
     def invoke(self) -> None:
         """See Runtime."""
@@ -68,15 +88,49 @@ class TfSavedModel:
     """A SavedModel's serving_default signature in TensorFlow."""
 
     distributions: ClassVar[tuple[str, ...]] = ("tensorflow",)
+    module: ClassVar[str] = "tensorflow"
 
     def __init__(self, path: Path, threads: int) -> None:
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
-        self._names = json.loads((path / "assets.extra" / "edgeconv.json").read_text())
-        self._loaded = tf.saved_model.load(str(path))
-        self._function = self._loaded.signatures["serving_default"]
+        try:
+            self._loaded = tf.saved_model.load(str(path))
+        except (tf.errors.OpError, OSError, ValueError) as error:
+            raise MeasurementError(
+                f"TensorFlow does not load {path.name}: {_first_line(error)}", hint=_LOADS
+            ) from error
         self._last: dict[str, Any] = {}
+        self._path = path
+
+    def prepare(self) -> None:
+        """See Runtime."""
+        if "serving_default" not in self._loaded.signatures:
+            known = ", ".join(self._loaded.signatures) or "none"
+            raise MeasurementError(f"{self._path.name} has no signature serving_default; it has: {known}", hint=_LOADS)
+        self._function = self._loaded.signatures["serving_default"]
+        names = self._path / "assets.extra" / "edgeconv.json"
+        self._names = json.loads(names.read_text()) if names.is_file() else self._own_names()
+
+    def _own_names(self) -> dict[str, list[dict[str, str]]]:
+        """Of a SavedModel that edgeconv did not write: what its signature says."""
+        sides = {"inputs": self._function.structured_input_signature[1], "outputs": self._function.structured_outputs}
+        return {side: [{"name": name, "safe": name} for name in names] for side, names in sides.items()}
+
+    def ends(self) -> dict[str, list[dict[str, Any]]]:
+        """See Runtime."""
+        specs = {"inputs": self._function.structured_input_signature[1], "outputs": self._function.structured_outputs}
+        return {
+            side: [
+                {
+                    "name": entry["name"],
+                    "shape": _fixed(specs[side][entry["safe"]].shape.as_list()),
+                    "dtype": specs[side][entry["safe"]].dtype.name,
+                }
+                for entry in self._names[side]
+            ]
+            for side in ("inputs", "outputs")
+        }
 
     def run(self, inputs: Arrays) -> Arrays:
         """See Runtime."""
@@ -86,7 +140,7 @@ class TfSavedModel:
         try:
             results = self._function(**self._last)
         except (tf.errors.OpError, ValueError, TypeError) as error:
-            raise MeasurementError(f"TensorFlow fails: {_first_line(error)}") from error
+            raise MeasurementError(f"TensorFlow fails: {_first_line(error)}", hint=_RUNS) from error
         return {entry["name"]: results[entry["safe"]].numpy() for entry in self._names["outputs"]}
 
     def invoke(self) -> None:
@@ -101,15 +155,26 @@ class _Tflite:
     """Common to both TFLite interpreters; XNNPACK is on, as both have it by default."""
 
     def __init__(self, interpreter_class: Any, path: Path, threads: int) -> None:
+        self._file = path.name
         try:
             self._interpreter = interpreter_class(model_path=str(path), num_threads=threads)
-            self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            raise MeasurementError(f"{self.label} does not load {path.name}: {_first_line(error)}") from error
-        self._inputs = {entry["name"]: entry for entry in self._interpreter.get_input_details()}
-        self._outputs = {entry["name"]: entry for entry in self._interpreter.get_output_details()}
+            raise MeasurementError(
+                f"{self.label} does not load {self._file}: {_first_line(error)}", hint=_LOADS
+            ) from error
 
     label: ClassVar[str] = ""
+
+    def prepare(self) -> None:
+        """See Runtime."""
+        try:
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise MeasurementError(
+                f"{self.label} does not load {self._file}: {_first_line(error)}", hint=_LOADS
+            ) from error
+        self._inputs = {entry["name"]: entry for entry in self._interpreter.get_input_details()}
+        self._outputs = {entry["name"]: entry for entry in self._interpreter.get_output_details()}
 
     def run(self, inputs: Arrays) -> Arrays:
         """See Runtime."""
@@ -123,9 +188,13 @@ class _Tflite:
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
-            raise MeasurementError(f"{self.label} fails: {_first_line(error)}") from error
+            raise MeasurementError(f"{self.label} fails: {_first_line(error)}", hint=_RUNS) from error
 
     def contract(self) -> dict[str, list[dict[str, Any]]]:
+        """See Runtime."""
+        return self.ends()
+
+    def ends(self) -> dict[str, list[dict[str, Any]]]:
         """See Runtime."""
         return {
             side: [
@@ -144,6 +213,7 @@ class TfliteRuntime(_Tflite):
     """tflite-runtime, the interpreter of TFLite 2.14."""
 
     distributions: ClassVar[tuple[str, ...]] = ("tflite-runtime",)
+    module: ClassVar[str] = "tflite_runtime.interpreter"
     label = "tflite-runtime"
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -156,6 +226,7 @@ class LiteRt(_Tflite):
     """LiteRT, TFLite's successor."""
 
     distributions: ClassVar[tuple[str, ...]] = ("ai-edge-litert",)
+    module: ClassVar[str] = "ai_edge_litert.interpreter"
     label = "LiteRT"
 
     def __init__(self, path: Path, threads: int) -> None:
@@ -175,8 +246,10 @@ class Relaid:
     def __init__(self, runtime: Runtime, layouts: dict[str, dict[str, list[int]]]) -> None:
         self._runtime = runtime
         self._layouts = layouts
+        self.prepare = runtime.prepare
         self.invoke = runtime.invoke
         self.contract = runtime.contract
+        self.ends = runtime.ends
 
     def run(self, inputs: Arrays) -> Arrays:
         """See Runtime; takes and gives the original model's layouts."""
@@ -187,8 +260,9 @@ class Relaid:
 
 
 def open_artifact(payload: dict[str, Any]) -> Any:
-    """The artifact of a job's payload in its runtime, as the original model sees it."""
+    """The artifact of a job's payload in its runtime, prepared, as the original model sees it."""
     runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["threads"])
+    runtime.prepare()
     return Relaid(runtime, payload["layouts"]) if payload.get("layouts") else runtime
 
 
@@ -202,6 +276,21 @@ RUNTIMES: dict[str, Any] = {
 
 #: The runtime that an intermediate artifact kind is proven in.
 OF_KIND = {"onnx": "onnxruntime", "onnx-quantized": "onnxruntime", "saved-model": "tensorflow"}
+
+
+_LOADS = "check that the file is complete and that this runtime is new enough for it, or choose another with --runtime"
+_RUNS = "check the inputs, or choose another runtime"
+
+#: numpy names of onnxruntime's types; others stay as they are, and no input can be made of them.
+_ORT_DTYPES = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool",
+    **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+
+
+def _fixed(shape: Any) -> list[int]:
+    """A shape with 1 where a dimension is free."""
+    return [n if isinstance(n, int) and n > 0 else 1 for n in shape or []]
 
 
 def _first_line(error: BaseException) -> str:

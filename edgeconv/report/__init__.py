@@ -1,7 +1,23 @@
 """Reports and manifests: plain data first, views of it second."""
 
+from edgeconv.report.bench import SCHEMA_VERSION as _BENCH
+from edgeconv.report.bench import BenchRecord, bench_schema
 from edgeconv.report.build import assert_contract, build, manifest
+from edgeconv.report.model import SCHEMA_VERSION as _REPORT
 from edgeconv.report.model import Report, json_schema
 from edgeconv.report.publish import publish, write_json
 
-__all__ = ["Report", "assert_contract", "build", "json_schema", "manifest", "publish", "write_json"]
+#: What makes the JSON Schema of each kind of record, by its file's name.
+SCHEMAS = {f"report-{_REPORT}.json": json_schema, f"bench-{_BENCH}.json": bench_schema}
+
+__all__ = [
+    "SCHEMAS",
+    "BenchRecord",
+    "Report",
+    "assert_contract",
+    "build",
+    "json_schema",
+    "manifest",
+    "publish",
+    "write_json",
+]

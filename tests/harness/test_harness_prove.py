@@ -11,7 +11,7 @@ from harness_fakes import CONTRACT, PARITY, Bench, Invented
 
 from edgeconv.calibration import Labelled
 from edgeconv.errors import CalibrationError, NonFinite
-from edgeconv.harness import jobs, prove
+from edgeconv.harness import jobs, machine, prove
 from edgeconv.target import Harness
 
 FIRST = ["reference", "fidelity", "fidelity", "latency", "latency"]
@@ -110,7 +110,7 @@ def test_another_model_has_another_reference(bench):
 
 
 def test_another_machine_measures_latency_again_and_nothing_else(bench, monkeypatch):
-    monkeypatch.setattr(jobs, "host", lambda: {"cpu": "another"})
+    monkeypatch.setattr(machine, "host", lambda: {"cpu": "another"})
     bench.prove()
     assert bench.jobs == ["latency", "latency"]
 

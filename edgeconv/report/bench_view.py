@@ -1,0 +1,67 @@
+"""The record of a bench for a person on a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgeconv.report.bench import BenchRecord
+from edgeconv.report.view import size
+
+
+def milliseconds(value: float | None) -> str:
+    """Three digits and the unit; empty for what was not measured."""
+    return "" if value is None else f"{value:.3g} ms"
+
+
+def render(records: list[BenchRecord]) -> RenderableType:
+    """One row a record, then what casts doubt on any."""
+    parts: list[RenderableType] = []
+    timed = [record for record in records if record.latency]
+    if timed:
+        parts += [_latency(timed), _phases(timed)]
+    for record in timed:
+        assert record.latency is not None
+        parts += [
+            Text(f"doubt: {Path(record.file).name} in {record.runtime}: {reason.text}", style="yellow")
+            for reason in record.latency.trust.reasons
+        ]
+    return Group(*parts)
+
+
+def _table(columns: tuple[str, ...], left: tuple[str, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right", overflow="fold")
+    return table
+
+
+def _latency(records: list[BenchRecord]) -> Table:
+    names = ("file", "runtime", "size", "min", "p50", "95 % interval", "p90", "p99", "runs", "trust")
+    table = _table(names, ("file", "runtime", "trust"))
+    for record in records:
+        row = record.latency
+        assert row is not None
+        table.add_row(
+            Path(record.file).name, record.runtime, size(record.bytes), milliseconds(row.min_ms),
+            milliseconds(row.p50_ms), f"{row.ci_low_ms:.3g} to {row.ci_high_ms:.3g}", milliseconds(row.p90_ms),
+            milliseconds(row.p99_ms), str(row.runs), "yes" if row.trust.trusted else "no",
+        )  # fmt: skip
+    return table
+
+
+def _phases(records: list[BenchRecord]) -> Table:
+    names = ("file", "runtime", "process start", "import", "load", "prepare", "first invoke", "warm-up")
+    table = _table(names, ("file", "runtime"))
+    for record in records:
+        phases = record.phases
+        assert phases is not None
+        times = (
+            phases.process_start_ms, phases.import_ms, phases.load_ms, phases.prepare_ms, phases.first_invoke_ms,
+            phases.warm_up_ms,
+        )  # fmt: skip
+        table.add_row(Path(record.file).name, record.runtime, *(milliseconds(each) for each in times))
+    return table
