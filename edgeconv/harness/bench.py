@@ -61,11 +61,11 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
     confinement = options.confinement.to_json()
     base = {"runtime": runtime, "artifact": str(file.path.resolve()), "layouts": None, "confinement": confinement}
     tell(f"{file.path.name} in {runtime}: inputs")
-    ends = _job("sampling:describe", base, options, folder)
+    ends = job("sampling:describe", base, options, folder)
     rows, base["inputs"] = feed(file, ends["inputs"], options, folder)
     tell(f"{file.path.name} in {runtime}: latency")
     timing = {"min_runs": options.min_runs, "min_seconds": options.min_seconds}
-    found = _job("sampling:latency", {**base, **timing}, options, folder)
+    found = job("sampling:latency", {**base, **timing}, options, folder)
     return {
         "runtime": runtime,
         "runtime_version": version_of(runtime),
@@ -87,7 +87,7 @@ def feed(
     file: ModelFile, ends: list[dict[str, Any]], options: Options, folder: Path
 ) -> tuple[list[dict[str, Any]], str]:
     """What each input gets, and the `.npz` that holds it."""
-    path = folder / "inputs.npz"
+    path = folder / f"inputs-{file.sha256[:16]}.npz"
     if options.inputs is not None:
         arrays = inputs.read(options.inputs, ends)
         rows = [{**end, "low": None, "high": None, "source": f"user: {options.inputs.name}"} for end in ends]
@@ -98,7 +98,8 @@ def feed(
     return rows, str(path)
 
 
-def _job(name: str, payload: dict[str, Any], options: Options, folder: Path) -> dict[str, Any]:
+def job(name: str, payload: dict[str, Any], options: Options, folder: Path) -> dict[str, Any]:
+    """Run a measurement, named as module:function in edgeconv.harness, in a fresh process."""
     with measuring_process(options.confinement.threads, options.time_limit, folder) as worker:
         return worker.run(f"edgeconv.harness.{name}", {**payload, "spawned_ns": time.monotonic_ns()}, who=WHO)
 

@@ -152,3 +152,25 @@ def describe(payload: dict[str, Any]) -> dict[str, Any]:
     runtime.prepare()
     found: dict[str, Any] = runtime.ends()
     return found
+
+
+def block(payload: dict[str, Any]) -> dict[str, Any]:
+    """Worker job: one block of a paired comparison, in a process of its own.
+
+    Payload:
+        as for `latency`, with warm_up_seconds instead of a warm-up that settles: what has not settled by then is the
+        same for both files, and the blocks are many.
+
+    Returns:
+        wall_ms, cpu_ms: medians; mean_ms: of the wall times; runs.
+    """
+    machine.enter(payload["confinement"])
+    live = Live(payload)
+    sample(live.invoke, 3, payload["warm_up_seconds"])
+    wall, cpu = sample(live.invoke, payload["min_runs"], payload["min_seconds"])
+    return {
+        "wall_ms": float(np.median(wall)) / 1e6,
+        "cpu_ms": float(np.median(cpu)) / 1e6,
+        "mean_ms": float(wall.mean()) / 1e6,
+        "runs": len(wall),
+    }
