@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgeconv import calibration, paths
 from edgeconv import target as targets
 from edgeconv.errors import EdgeconvError, InputMismatch, MeasurementError, MissingExtra, StageError, UsageError
-from edgeconv.harness import Options, Prover, machine_of, measure, version_of
+from edgeconv.harness import Options, Proof, Prover, machine_of, measure, version_of
 from edgeconv.harness.files import ModelFile
 from edgeconv.pipeline import Chain, Emit, Event, Pool, Run, Step, silent
 from edgeconv.report import BenchRecord, Report, assert_contract, build, manifest, publish, write_json
@@ -104,15 +105,17 @@ def convert(source: ModelSource, target: Target, settings: Settings) -> Report:
             destination = settings.out / source.name / target.name
             path = destination / f"{source.name}.tflite"
             report = build(run, proof, target, path, time.monotonic() - started)
-            _write(run, report, labelled, destination)
+            _write(run, report, proof, labelled, destination)
     return report
 
 
-def _write(run: Run, report: Report, labelled: Any, destination: Path) -> None:
+def _write(run: Run, report: Report, proof: Proof, labelled: Any, destination: Path) -> None:
     def fill(folder: Path) -> None:
         shutil.copyfile(run.file_of(run.done[-1].name).path, folder / Path(report.artifact.path).name)
         write_json(folder / "manifest.json", manifest(run, report, labelled))
         write_json(folder / "report.json", report.model_dump(mode="json"))
+        samples = json.dumps({"unit": "ns", "samples": proof.samples})  # on one line: nobody reads them
+        (folder / "latency-samples.json").write_text(samples + "\n", encoding="utf-8")
 
     publish(destination, fill)
 

@@ -25,6 +25,9 @@ class Harness(_Section):
     Attributes:
         runtimes: the runtimes that the final artifact is proven and timed on, the most important first.
         threads: of the runtime.
+        cores: how many processors the timed process may use; absent: as many as threads.
+        niceness: of the timed process, as for `nice`; absent: edgeconv's own.
+        memory_mb: what the timed process may allocate beyond an empty interpreter, in 10⁶ bytes; absent: no limit.
         seeds: how many random inputs parity is measured on.
         min_runs: least number of timed invokes.
         min_seconds: least time spent on timed invokes.
@@ -32,6 +35,9 @@ class Harness(_Section):
 
     runtimes: tuple[RuntimeName, ...] = ("litert", "tflite-runtime")
     threads: int = Field(1, ge=1, le=64)
+    cores: int | None = Field(None, ge=1, le=1024)
+    niceness: int | None = Field(None, ge=-20, le=19)
+    memory_mb: float | None = Field(None, gt=0)
     seeds: int = Field(4, ge=1, le=1000)
     min_runs: int = Field(30, ge=5, le=100_000)
     min_seconds: float = Field(0.5, ge=0, le=3600)

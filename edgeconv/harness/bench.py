@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeconv import fingerprint
+from edgeconv.errors import MeasurementError, OutOfMemory, StageCrashed, StageTimeout
 from edgeconv.harness import inputs, machine
 from edgeconv.harness.files import ModelFile
 from edgeconv.harness.machine import Confinement
@@ -101,7 +102,21 @@ def feed(
 def job(name: str, payload: dict[str, Any], options: Options, folder: Path) -> dict[str, Any]:
     """Run a measurement, named as module:function in edgeconv.harness, in a fresh process."""
     with measuring_process(options.confinement.threads, options.time_limit, folder) as worker:
-        return worker.run(f"edgeconv.harness.{name}", {**payload, "spawned_ns": time.monotonic_ns()}, who=WHO)
+        try:
+            return worker.run(f"edgeconv.harness.{name}", {**payload, "spawned_ns": time.monotonic_ns()}, who=WHO)
+        except StageTimeout as error:
+            error.hint = "give it more with --time-limit"
+            raise
+        except (OutOfMemory, MeasurementError, StageCrashed) as error:
+            limit = options.confinement.memory_mb
+            if limit is None:
+                raise
+            raise OutOfMemory(
+                f"{Path(payload['artifact']).name} does not run in {payload['runtime']} within {limit:g} MB of memory "
+                f"({error.message})",
+                hint="raise the limit with --memory-mb",
+                detail=error.detail,
+            ) from error
 
 
 def measuring_process(threads: int, seconds: float, folder: Path) -> Worker:

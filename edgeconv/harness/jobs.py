@@ -1,8 +1,7 @@
-"""The jobs that measurements run in worker processes: reference, fidelity, latency. Plain data in, plain data out."""
+"""The jobs that measurements run in worker processes: reference and fidelity. Plain data in, plain data out."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,6 @@ from edgeconv.source import InputSpec, ModelSource
 
 #: Seeds of parity inputs start here; examples and exports are made from seed 0, so no stage has seen these.
 FIRST_SEED = 1000
-
-#: Untimed invokes before the first timed one, at least: lazy set-up, caches, clock frequency.
-WARM_UP_RUNS = 5
-WARM_UP_SECONDS = 0.2
 
 
 def reference(payload: dict[str, Any]) -> dict[str, Any]:
@@ -139,38 +134,6 @@ def _same_shape(wanted: Arrays, found: Arrays) -> None:
             raise MeasurementError(
                 f"the output {name!r} has the shape {list(found[name].shape)}, the original's has {list(array.shape)}"
             )
-
-
-def latency(payload: dict[str, Any]) -> dict[str, Any]:
-    """Steady-state latency of one artifact in one runtime.
-
-    Payload:
-        runtime, artifact, layouts, reference (for realistic inputs), threads, min_runs, min_seconds.
-
-    Returns:
-        p50_ms, p90_ms, mean_ms, runs, warm_up_runs. Loading and the first invokes are not among the runs.
-    """
-    runtime = open_artifact(payload)
-    with np.load(payload["reference"]) as arrays:
-        runtime.run({name.split("/", 2)[2]: arrays[name] for name in arrays.files if name.startswith("in/0/")})
-    warm_up, until = 1, time.perf_counter() + WARM_UP_SECONDS
-    while warm_up < WARM_UP_RUNS or time.perf_counter() < until:
-        runtime.invoke()
-        warm_up += 1
-    times: list[float] = []
-    until = time.perf_counter() + payload["min_seconds"]
-    while len(times) < payload["min_runs"] or time.perf_counter() < until:
-        start = time.perf_counter()
-        runtime.invoke()
-        times.append(time.perf_counter() - start)
-    milliseconds = np.array(times) * 1e3
-    return {
-        "p50_ms": float(np.percentile(milliseconds, 50)),
-        "p90_ms": float(np.percentile(milliseconds, 90)),
-        "mean_ms": float(milliseconds.mean()),
-        "runs": len(times),
-        "warm_up_runs": warm_up,
-    }
 
 
 def write_labelled(path: Path, inputs: Array, labels: Array) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class Proof:
         parity: one row a stage and runtime.
         accuracy: the same on the labelled set, the reference first; empty without one.
         latency: one row a runtime.
+        samples: every timed invoke in ns, by runtime.
         contract: inputs and outputs as the final artifact has them.
         measurements: name, status and seconds of each measurement.
     """
@@ -36,6 +38,7 @@ class Proof:
     parity: list[dict[str, Any]] = field(default_factory=list)
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     latency: list[dict[str, Any]] = field(default_factory=list)
+    samples: dict[str, list[int]] = field(default_factory=dict)
     contract: dict[str, Any] = field(default_factory=dict)
     measurements: list[dict[str, Any]] = field(default_factory=list)
 
@@ -198,35 +201,46 @@ class Prover:
         done = self.run.done[-1]
         if runtime not in self._runtimes(done.artifact.kind):
             return
+        asked = self.harness
         options = {
             "artifact": done.artifact.digest,
             "runtime": runtime,
-            "threads": self.harness.threads,
-            "min_runs": self.harness.min_runs,
-            "min_seconds": self.harness.min_seconds,
+            **{
+                name: getattr(asked, name)
+                for name in ("threads", "cores", "niceness", "memory_mb", "min_runs", "min_seconds")
+            },
             "host": machine.host(),
         }
-        found = self._measure(
-            f"latency in {runtime}", "latency", options, runtime,
-            lambda: {
-                **options,
+
+        def payload() -> dict[str, Any]:
+            cpus = machine.quietest(asked.cores or asked.threads)
+            return {
+                "runtime": runtime,
                 "artifact": str(self.run.file_of(done.name).path),
                 "layouts": done.record.meta["notes"].get("layouts"),
-                "reference": self._reference_file(),
-            },
-        )  # fmt: skip
+                "inputs": self._reference_file(),
+                "confinement": machine.Confinement(asked.threads, cpus, asked.niceness, asked.memory_mb).to_json(),
+                "min_runs": asked.min_runs,
+                "min_seconds": asked.min_seconds,
+                "spawned_ns": time.monotonic_ns(),
+            }
+
+        found = self._measure(f"latency in {runtime}", "latency", options, runtime, payload)
+        numbers = {name: value for name, value in found.result.items() if name != "samples_ns"}
+        self.proof.samples[runtime] = found.result["samples_ns"]
         self.proof.latency.append(
-            {"stage": done.name, "runtime": runtime, "threads": self.harness.threads, **found.result,
-             "status": found.status}
-        )  # fmt: skip
+            {"stage": done.name, "runtime": runtime, "threads": asked.threads, **numbers, "status": found.status}
+        )
 
     def _measure(self, label: str, job: str, options: dict[str, Any], runtime: str, payload: Any) -> Measured:
         """Find or run a measurement in a process of its own."""
+        module = "sampling" if job == "latency" else "jobs"
+        environment = machine.environment(self.harness.threads) if job == "latency" else None
 
         def produce() -> dict[str, Any]:
             self.emit(Event("measuring", label))
-            with self.pool.fresh() as worker:
-                return worker.run(f"edgeconv.harness.jobs:{job}", payload(), who="the measurement")
+            with self.pool.fresh(environment=environment) as worker:
+                return worker.run(f"edgeconv.harness.{module}:{job}", payload(), who="the measurement")
 
         ingredients = of_measurement(job, _revision(), options, (*RUNTIMES[runtime].distributions, "numpy"))
         found = measured(self.run.store, ingredients, self.run.folder, produce, force=self.force)

@@ -51,13 +51,19 @@ def needed(percent: float) -> int:
 
 def bootstrap_median(times: Times, seed: int = 0) -> tuple[float, float]:
     """Interval of the median by a block bootstrap (percentile method); blocks of neighbours keep what they share."""
-    blocks = np.array_split(times, min(_BLOCKS, len(times)))
+    length = math.ceil(len(times) / _BLOCKS)
+    count = len(times) // length
+    blocks = times[len(times) - count * length :].reshape(count, length)
     draws = int(np.clip(_DRAWS // len(times), 200, 1000))
     generator = np.random.default_rng(seed)
-    medians = [
-        np.median(np.concatenate([blocks[index] for index in generator.integers(0, len(blocks), len(blocks))]))
-        for _ in range(draws)
-    ]
+    medians = np.concatenate(
+        [
+            np.median(blocks[generator.integers(0, count, (step, count))].reshape(step, -1), axis=1)
+            for step in [
+                min(50, draws - done) for done in range(0, draws, 50)
+            ]  # a part of them at once bounds the memory
+        ]
+    )
     low, high = np.quantile(medians, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 

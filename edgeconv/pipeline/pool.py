@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgeconv.stage import Stage
@@ -47,10 +47,16 @@ class Pool:
             self._workers[name] = self.fresh(self._preload.get(name, ()))
         return self._workers[name]
 
-    def fresh(self, preload: Iterable[str] = ()) -> Worker:
-        """A worker for one job alone, which its user closes."""
+    def fresh(self, preload: Iterable[str] = (), environment: Mapping[str, str] | None = None) -> Worker:
+        """A worker for one job alone, which its user closes.
+
+        Args:
+            preload: modules to import at start.
+            environment: its whole environment; None: this process's.
+        """
         self._folder.mkdir(exist_ok=True)
-        return Worker(tuple(preload), self.limits, {"TMPDIR": str(self._folder)})
+        variables = {**(environment or {}), "TMPDIR": str(self._folder)}
+        return Worker(tuple(preload), self.limits, variables, inherit=environment is None)
 
     def release(self, name: str) -> None:
         """End a worker whose work is done, so that its memory is free for the next."""

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edgeconv.errors import EdgeconvError
+from edgeconv.report.timing import Latency, Phases, Row
 
 #: Rises when a field changes its meaning or goes away; new fields do not raise it.
 SCHEMA_VERSION = 1
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class EndRow(_Row):
+class EndRow(Row):
     """An input or output as the runtime sees it."""
 
     name: str
@@ -29,7 +26,7 @@ class EndRow(_Row):
     source: str = Field("", description="who decided what it was fed: manifest, file, name, dtype or user")
 
 
-class ConfinementRow(_Row):
+class ConfinementRow(Row):
     """What the measuring process was allowed."""
 
     threads: int = Field(description="of the runtime")
@@ -38,55 +35,7 @@ class ConfinementRow(_Row):
     memory_mb: float | None = Field(None, description="of private memory beyond an empty interpreter; null: no limit")
 
 
-class PhasesRow(_Row):
-    """How long it took until the steady state, each phase apart."""
-
-    process_start_ms: float | None = Field(
-        description="from exec until the measuring code runs: interpreter, numpy, harness"
-    )
-    import_ms: float | None = Field(description="of the runtime's library")
-    load_ms: float = Field(description="the file is read and its graph built")
-    prepare_ms: float = Field(description="planned and allocated, delegates applied; 0 where loading does that too")
-    first_invoke_ms: float = Field(description="inputs set, run, outputs read")
-    warm_up_ms: float | None = Field(description="invokes until the times settled")
-
-
-class ReasonRow(_Row):
-    """One reason for which a measurement is not to be trusted."""
-
-    kind: Literal["not settled", "drift", "bimodal", "host busy", "stolen CPU", "few samples"]
-    text: str
-
-
-class TrustRow(_Row):
-    """Whether the times may be quoted."""
-
-    trusted: bool
-    reasons: list[ReasonRow]
-
-
-class LatencyRow(_Row):
-    """Steady state. A percentile that the number of samples does not support is null."""
-
-    min_ms: float
-    mean_ms: float
-    p50_ms: float
-    p90_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-    mad_ms: float = Field(description="median absolute deviation from the median")
-    ci_low_ms: float = Field(description="95 % interval of the median, block bootstrap")
-    ci_high_ms: float
-    runs: int
-    warm_up_runs: int
-    trust: TrustRow
-    conditions: dict[str, Any] = Field(
-        description="settled; waited, stolen: shares of the time that others and the hypervisor had; cpu_share: CPU by wall"
-    )
-    samples_file: str | None = Field(None, description="JSON with every sample in ns, in order")
-
-
-class BenchError(_Row):
+class BenchError(Row):
     """What ended a measurement."""
 
     error: str = Field(description="class name, see edgeconv.errors")
@@ -95,7 +44,7 @@ class BenchError(_Row):
     exit_code: int
 
 
-class BenchRecord(_Row):
+class BenchRecord(Row):
     """One file in one runtime on one device."""
 
     schema_version: int = SCHEMA_VERSION
@@ -109,8 +58,9 @@ class BenchRecord(_Row):
     inputs: list[EndRow] = Field(default_factory=list)
     outputs: list[EndRow] = Field(default_factory=list)
     confinement: ConfinementRow | None = None
-    phases: PhasesRow | None = None
-    latency: LatencyRow | None = Field(None, description="null where time is not measured, as on an emulated processor")
+    phases: Phases | None = None
+    latency: Latency | None = Field(None, description="null where time is not measured, as on an emulated processor")
+    samples_file: str | None = Field(None, description="JSON with every timed invoke in ns, in order")
     instructions_per_invoke: int | None = Field(None, description="exact count on an emulated processor; see device")
     instructions_load: int | None = Field(None, description="the same for loading and preparing")
     instructions: dict[str, Any] | None = Field(None, description="how they were counted, and whether they repeated")

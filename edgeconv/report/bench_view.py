@@ -9,12 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeconv.report.bench import BenchRecord
-from edgeconv.report.view import size
-
-
-def milliseconds(value: float | None) -> str:
-    """Three digits and the unit; empty for what was not measured."""
-    return "" if value is None else f"{value:.3g} ms"
+from edgeconv.report.view import milliseconds, size
 
 
 def render(records: list[BenchRecord]) -> RenderableType:

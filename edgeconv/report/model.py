@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from edgeconv.report.timing import Latency, Phases, Row
 
 #: Rises when a field changes its meaning or goes away; new fields do not raise it.
 SCHEMA_VERSION = 1
 
 
-class _Row(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ArtifactRow(_Row):
+class ArtifactRow(Row):
     """The final artifact."""
 
     path: str = Field(description="where the file was written")
@@ -22,7 +20,7 @@ class ArtifactRow(_Row):
     sha256: str
 
 
-class StepRow(_Row):
+class StepRow(Row):
     """One stage of the chain."""
 
     name: str
@@ -36,7 +34,7 @@ class StepRow(_Row):
     notes: dict[str, Any] = Field(default_factory=dict, description="what the stage tells of its work")
 
 
-class ParityRow(_Row):
+class ParityRow(Row):
     """Closeness of one stage's artifact to the reference, in one runtime, on inputs that no stage has seen."""
 
     stage: str
@@ -52,7 +50,7 @@ class ParityRow(_Row):
     outputs: dict[str, dict[str, Any]] = Field(default_factory=dict, description="the same by output")
 
 
-class AccuracyRow(_Row):
+class AccuracyRow(Row):
     """Top-1 accuracy on the labelled set."""
 
     stage: str = Field(description='"reference" is the original model')
@@ -61,21 +59,17 @@ class AccuracyRow(_Row):
     samples: int
 
 
-class LatencyRow(_Row):
+class LatencyRow(Latency):
     """Steady-state latency of the final artifact, in a process of its own."""
 
     stage: str
     runtime: str
     threads: int
-    p50_ms: float
-    p90_ms: float
-    mean_ms: float
-    runs: int
-    warm_up_runs: int
+    phases: Phases
     status: Literal["measured", "cached"]
 
 
-class CheckRow(_Row):
+class CheckRow(Row):
     """One number beside its budget."""
 
     check: str
@@ -86,7 +80,7 @@ class CheckRow(_Row):
     ok: bool
 
 
-class ErrorEntry(_Row):
+class ErrorEntry(Row):
     """The stage at which most of the error enters."""
 
     stage: str
@@ -94,7 +88,7 @@ class ErrorEntry(_Row):
     snr_after_db: float
 
 
-class Report(_Row):
+class Report(Row):
     """What a run did and what came of it."""
 
     schema_version: int = SCHEMA_VERSION

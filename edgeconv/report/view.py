@@ -18,6 +18,11 @@ def size(count: float) -> str:
     raise AssertionError
 
 
+def milliseconds(value: float | None) -> str:
+    """Three digits and the unit; empty for what was not measured."""
+    return "" if value is None else f"{value:.3g} ms"
+
+
 def render(report: Report) -> RenderableType:
     """Tables of steps with parity, of the runtimes, and the verdict."""
     parts: list[RenderableType] = [_steps(report), _runtimes(report)]
@@ -26,6 +31,11 @@ def render(report: Report) -> RenderableType:
     lost = entry.snr_before_db - entry.snr_after_db
     parts.append(Text(told if lost > 0 else "Every stage is exact to float rounding.", style="dim"))
     parts += [Text(f"warning: {warning}", style="yellow") for warning in report.warnings]
+    parts += [
+        Text(f"doubt: latency in {row.runtime}: {reason.text}", style="yellow")
+        for row in report.latency
+        for reason in row.trust.reasons
+    ]
     parts += [_check(row.check, row.where, row.value, row.budget, row.unit) for row in report.acceptance if not row.ok]
     if report.accuracy:
         parts.append(_accuracy(report))
@@ -55,13 +65,12 @@ def _steps(report: Report) -> Table:
 
 def _runtimes(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("runtime", "threads", "p50", "p90", "runs"):
+    for name in ("runtime", "threads", "p50", "p90", "p99", "runs", "trusted"):
         table.add_column(name, justify="left" if name == "runtime" else "right")
     for row in report.latency:
         old = " (cached)" if row.status == "cached" else ""
-        table.add_row(
-            row.runtime + old, str(row.threads), f"{row.p50_ms:.3g} ms", f"{row.p90_ms:.3g} ms", str(row.runs)
-        )
+        times = (milliseconds(each) for each in (row.p50_ms, row.p90_ms, row.p99_ms))
+        table.add_row(row.runtime + old, str(row.threads), *times, str(row.runs), "yes" if row.trust.trusted else "no")
     return table
 
 

@@ -65,3 +65,9 @@ def test_one_broken_file_does_not_keep_the_others_from_being_measured(cli, file,
     assert first["error"]["error"] == "MeasurementError"
     assert first["latency"] is None
     assert second["latency"]["p50_ms"] > 0
+
+
+def test_a_file_that_needs_more_memory_than_it_may_have_is_told_so(cli, tmp_path):
+    large = conv_chain(tmp_path / "large.tflite", 1, size=512, channels=8)
+    cli.refuses("bench", str(large), "--memory-mb", "2", *QUICK, code=24, says="within 2 MB of memory")
+    assert cli("bench", str(large), "--memory-mb", "400", "--nice", "5", *QUICK).code == 0
