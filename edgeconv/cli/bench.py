@@ -50,6 +50,8 @@ def bench(
     min_runs: Annotated[int, typer.Option(min=5, help="Least number of timed invokes.")] = 50,
     min_seconds: Annotated[float, typer.Option(min=0, help="Least time spent on them.")] = 1.0,
     inputs: InputsOption = None,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory too.")] = True,
+    ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Measure the time of each op too.")] = True,
     time_limit: LimitOption = 300.0,
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
@@ -65,9 +67,8 @@ def bench(
     found = [look(path) for path in files]
     wanted: list[str | None] = [*runtime] if runtime else [None]
     pairs = [(file, runtime_for(file, name)) for file in found for name in wanted]
-    options = Options(
-        Confinement(threads, pinned(cpus, threads), nice, memory_mb), min_runs, min_seconds, time_limit, inputs
-    )
+    confinement = Confinement(threads, pinned(cpus, threads), nice, memory_mb)
+    options = Options(confinement, min_runs, min_seconds, time_limit, inputs, memory, ops)
     with show.Progress("bench") as progress:
         records = [api.bench(file, name, options, progress.say) for file, name in pairs]
     if as_json:

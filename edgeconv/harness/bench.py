@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeconv import fingerprint
-from edgeconv.errors import MeasurementError, OutOfMemory, StageCrashed, StageTimeout
-from edgeconv.harness import inputs, machine
+from edgeconv.errors import MeasurementError, OutOfMemory, StageCrashed, StageError, StageTimeout
+from edgeconv.harness import inputs, machine, per_op
 from edgeconv.harness.files import ModelFile
 from edgeconv.harness.machine import Confinement
 from edgeconv.harness.runtimes import RUNTIMES
@@ -32,6 +33,8 @@ class Options:
         min_seconds: least time spent on them.
         time_limit: seconds for one measurement.
         inputs: the user's arrays, instead of random ones.
+        memory: whether to measure memory too.
+        ops: whether to measure the time of each op too.
     """
 
     confinement: Confinement = field(default_factory=Confinement)
@@ -39,6 +42,8 @@ class Options:
     min_seconds: float = 1.0
     time_limit: float = 300.0
     inputs: Path | None = None
+    memory: bool = True
+    ops: bool = True
 
 
 def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: Tell) -> dict[str, Any]:
@@ -52,7 +57,8 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
         tell: told what is being measured.
 
     Returns:
-        runtime, runtime_version, inputs, outputs, confinement, phases, latency, samples_ns.
+        runtime, runtime_version, inputs, outputs, confinement, phases, latency, samples_ns, memory, ops. What could not be
+        measured of the last two has a reason instead.
 
     Raises:
         StageTimeout, OutOfMemory, StageCrashed: what became of a measuring process.
@@ -63,10 +69,17 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
     base = {"runtime": runtime, "artifact": str(file.path.resolve()), "layouts": None, "confinement": confinement}
     tell(f"{file.path.name} in {runtime}: inputs")
     ends = job("sampling:describe", base, options, folder)
-    rows, base["inputs"] = feed(file, ends["inputs"], options, folder)
+    rows, base["inputs"] = feed(file, ends, options, folder)
     tell(f"{file.path.name} in {runtime}: latency")
     timing = {"min_runs": options.min_runs, "min_seconds": options.min_seconds}
     found = job("sampling:latency", {**base, **timing}, options, folder)
+    about = _look_inside(file, options, folder) if options.memory or options.ops else None
+    if options.memory:
+        tell(f"{file.path.name} in {runtime}: memory")
+    memory = _memory(about, base, options, folder) if options.memory else None
+    if options.ops:
+        tell(f"{file.path.name} in {runtime}: time by op")
+    ops = per_op.measure(about, base, options, folder, job) if options.ops else None
     return {
         "runtime": runtime,
         "runtime_version": version_of(runtime),
@@ -76,7 +89,27 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
         "phases": found.pop("phases"),
         "samples_ns": found.pop("samples_ns"),
         "latency": found,
+        "memory": memory,
+        "ops": ops,
     }
+
+
+def _look_inside(file: ModelFile, options: Options, folder: Path) -> dict[str, Any] | None:
+    """What a `.tflite` consists of; None for other kinds, and where it cannot be told."""
+    if file.kind != "tflite":
+        return None
+    try:
+        return job("inspect:inspect", {"artifact": str(file.path), "runtime": "litert"}, options, folder)
+    except (StageError, MeasurementError):  # the measurements of this runtime stand without
+        return None
+
+
+def _memory(about: dict[str, Any] | None, base: dict[str, Any], options: Options, folder: Path) -> dict[str, Any]:
+    weights = sum(entry["bytes"] for entry in about["tensors"]) if about else None
+    try:
+        return job("memory:memory", {**base, "weight_bytes": weights}, options, folder)
+    except (StageError, MeasurementError) as error:
+        return {"reason": error.message}
 
 
 def version_of(runtime: str) -> str:
@@ -85,15 +118,16 @@ def version_of(runtime: str) -> str:
 
 
 def feed(
-    file: ModelFile, ends: list[dict[str, Any]], options: Options, folder: Path
+    file: ModelFile, described: dict[str, Any], options: Options, folder: Path
 ) -> tuple[list[dict[str, Any]], str]:
-    """What each input gets, and the `.npz` that holds it."""
+    """What each input gets, and the `.npz` that holds it. `described` is what `sampling.describe` said of the file."""
+    ends = described["inputs"]
     path = folder / f"inputs-{file.sha256[:16]}.npz"
     if options.inputs is not None:
         arrays = inputs.read(options.inputs, ends)
         rows = [{**end, "low": None, "high": None, "source": f"user: {options.inputs.name}"} for end in ends]
     else:
-        rows = inputs.choose(file.path, ends, {})
+        rows = inputs.choose(file.path, ends, described["known"])
         arrays = inputs.make(rows)
     inputs.write(path, arrays)
     return rows, str(path)
@@ -101,25 +135,49 @@ def feed(
 
 def job(name: str, payload: dict[str, Any], options: Options, folder: Path) -> dict[str, Any]:
     """Run a measurement, named as module:function in edgeconv.harness, in a fresh process."""
-    with measuring_process(options.confinement.threads, options.time_limit, folder) as worker:
-        try:
-            return worker.run(f"edgeconv.harness.{name}", {**payload, "spawned_ns": time.monotonic_ns()}, who=WHO)
-        except StageTimeout as error:
-            error.hint = "give it more with --time-limit"
+    with measuring_process(options, folder) as worker, _limits_named(payload, options):
+        return worker.run(f"edgeconv.harness.{name}", {**payload, "spawned_ns": time.monotonic_ns()}, who=WHO)
+
+
+def in_turns(payloads: list[dict[str, Any]], options: Options, folder: Path) -> list[dict[str, Any]]:
+    """Run `sampling.block` for each payload in a fresh process; all are ready before the first has its turn."""
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for payload in payloads:
+            preload = ("edgeconv.harness.sampling", RUNTIMES[payload["runtime"]].module)
+            workers.append(stack.enter_context(measuring_process(options, folder, preload)))
+            workers[-1].start()
+        for worker in workers:
+            worker.run("edgeconv.harness.sampling:ready", {}, who=WHO)
+        found = []
+        for worker, payload in zip(workers, payloads, strict=True):
+            with _limits_named(payload, options):
+                found.append(worker.run("edgeconv.harness.sampling:block", payload, who=WHO))
+            worker.close()
+        return found
+
+
+@contextlib.contextmanager
+def _limits_named(payload: dict[str, Any], options: Options) -> Iterator[None]:
+    """What a measuring process died of may be a limit that the user set: say which."""
+    try:
+        yield
+    except StageTimeout as error:
+        error.hint = "give it more with --time-limit"
+        raise
+    except (OutOfMemory, MeasurementError, StageCrashed) as error:
+        limit = options.confinement.memory_mb
+        if limit is None:
             raise
-        except (OutOfMemory, MeasurementError, StageCrashed) as error:
-            limit = options.confinement.memory_mb
-            if limit is None:
-                raise
-            raise OutOfMemory(
-                f"{Path(payload['artifact']).name} does not run in {payload['runtime']} within {limit:g} MB of memory "
-                f"({error.message})",
-                hint="raise the limit with --memory-mb",
-                detail=error.detail,
-            ) from error
+        raise OutOfMemory(
+            f"{Path(payload['artifact']).name} does not run in {payload['runtime']} within {limit:g} MB of memory "
+            f"({error.message})",
+            hint="raise the limit with --memory-mb",
+            detail=error.detail,
+        ) from error
 
 
-def measuring_process(threads: int, seconds: float, folder: Path) -> Worker:
+def measuring_process(options: Options, folder: Path, preload: tuple[str, ...] = ()) -> Worker:
     """A fresh process with an environment of its own, not yet started."""
-    variables = {**machine.environment(threads), "TMPDIR": str(folder)}
-    return Worker((), Limits(seconds), variables, inherit=False)
+    variables = {**machine.environment(options.confinement.threads), "TMPDIR": str(folder)}
+    return Worker(preload, Limits(options.time_limit), variables, inherit=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edgeconv.harness import pairing
-from edgeconv.harness.bench import Options, Tell, feed, job, version_of
+from edgeconv.harness.bench import Options, Tell, feed, in_turns, job, version_of
 from edgeconv.harness.files import ModelFile
 
 #: Of each block. Short blocks in many processes beat long ones in few: what differs from process to process (where memory
@@ -68,13 +68,16 @@ def latency(sides: dict[str, Side], options: PairOptions, folder: Path, tell: Te
     bench = options.bench
     payloads = {name: _payload(side, options, folder) for name, side in sides.items()}
 
-    def run_block(file: Literal["A", "B"]) -> pairing.Block:
-        return pairing.Block(file, **job("sampling:block", payloads[file], bench, folder))
+    def run_round(order: tuple[pairing.Name, ...]) -> tuple[pairing.Block, ...]:
+        return tuple(
+            pairing.Block(name, **found)
+            for name, found in zip(order, in_turns([payloads[name] for name in order], bench, folder), strict=True)
+        )
 
     looks = (*(look for look in pairing.LOOKS if look < options.rounds), options.rounds)
     paired = pairing.Paired(bench.confinement.threads == 1, options.margin, looks)
     seed = random.SystemRandom().randrange(2**31) if options.seed is None else options.seed
-    pairing.carry_out(run_block, paired, seed, tell)
+    pairing.carry_out(run_round, paired, seed, tell)
     return {
         **pairing.plain(paired),
         "seed": seed,
@@ -92,6 +95,6 @@ def _payload(side: Side, options: PairOptions, folder: Path) -> dict[str, Any]:
         "confinement": bench.confinement.to_json(),
     }
     ends = job("sampling:describe", payload, bench, folder)
-    _, path = feed(side.file, ends["inputs"], bench, folder)
+    _, path = feed(side.file, ends, bench, folder)
     timing = {"min_runs": bench.min_runs, "min_seconds": bench.min_seconds, "warm_up_seconds": options.warm_up_seconds}
     return {**payload, "inputs": path, **timing}

@@ -28,7 +28,8 @@ def inspect(payload: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         bytes, inputs, outputs, ops (one row each: op, version, delegated, reason, weight_bytes, output), op_counts,
-        tensors (constants by size: name, dtype, shape, bytes), dtype_bytes, op_versions, min_runtime, partitions.
+        tensors (constants by size: name, dtype, shape, bytes), dtype_bytes, op_versions, min_runtime, partitions,
+        other_reason (why another version of the delegate may leave an op that this one takes).
 
     Raises:
         MeasurementError: LiteRT does not load the file.
@@ -70,6 +71,7 @@ def inspect(payload: dict[str, Any]) -> dict[str, Any]:
         "dtype_bytes": dict(dtypes.most_common()),
         "min_runtime": _min_runtime(model),
         "partitions": partitions,
+        "other_reason": _OTHER,
     }
 
 

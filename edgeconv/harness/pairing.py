@@ -1,7 +1,8 @@
 """Which of two files is faster: paired blocks in fresh processes, interleaved at random, and an exact test of the ratios.
 
 A round is four blocks, A B B A or B A A B by a coin. Each block is a process of its own that loads the file, warms up and
-takes the median of its invokes. Of the four medians' logarithms come two numbers:
+takes the median of its invokes. The four start together, then take turns: while one measures, the others wait. Of the four
+medians' logarithms come two numbers:
 
     effect   (B + B − A − A) / 2, what B takes more than A; a linear drift of the machine cancels
     control  (first A − second A + second B − first B) / 2: the same blocks with the same weights, but each file against
@@ -20,12 +21,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+Name = Literal["A", "B"]
 Verdict = Literal["faster", "slower", "same", "inconclusive"]
 
 #: Probability with which an interval misses the true median, over all looks of one comparison together.
 ERROR = 0.05
 #: Numbers of rounds at which the intervals are looked at. Each look gets an equal part of ERROR (Bonferroni).
 LOOKS = (8, 12, 18, 27)
+_ORDERS: tuple[tuple[Name, Name], ...] = (("A", "B"), ("B", "A"))
 #: Differences up to this count as none.
 MARGIN = 0.03
 
@@ -107,7 +110,7 @@ class Block:
         runs: how many.
     """
 
-    file: Literal["A", "B"]
+    file: Name
     wall_ms: float
     cpu_ms: float
     mean_ms: float
@@ -166,21 +169,21 @@ class Paired:
 
 
 def carry_out(
-    run_block: Callable[[Literal["A", "B"]], Block], paired: Paired, seed: int, tell: Callable[[str], None]
+    run_round: Callable[[tuple[Name, ...]], tuple[Block, ...]], paired: Paired, seed: int, tell: Callable[[str], None]
 ) -> None:
     """Run rounds until a look gives a verdict, or the last look is over.
 
     Args:
-        run_block: measures one file in a fresh process.
+        run_round: measures the files in the given order, each block in a fresh process.
         paired: gets the rounds.
         seed: of the coin.
         tell: told how far it is.
     """
     coin = random.Random(seed)  # noqa: S311 - no secret
     for number in range(1, paired.looks[-1] + 1):
-        outer, inner = coin.choice((("A", "B"), ("B", "A")))
+        outer, inner = coin.choice(_ORDERS)
         tell(f"round {number} of at most {paired.looks[-1]}")
-        paired.rounds.append(tuple(run_block(file) for file in (outer, inner, inner, outer)))  # type: ignore[arg-type]
+        paired.rounds.append(run_round((outer, inner, inner, outer)))
         if number in paired.looks and paired.verdict()[0] != "inconclusive":
             return
 

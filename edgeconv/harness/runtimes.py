@@ -40,13 +40,16 @@ class OnnxRuntime:
     distributions: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     module: ClassVar[str] = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, profile: str | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -59,6 +62,10 @@ class OnnxRuntime:
 
     def prepare(self) -> None:
         """See Runtime."""
+
+    def end_profile(self) -> str:
+        """Path of the events that were recorded, if a prefix for it was given."""
+        return str(self._session.end_profiling())
 
     def ends(self) -> dict[str, list[dict[str, Any]]]:
         """See Runtime."""

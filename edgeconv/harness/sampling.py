@@ -146,12 +146,17 @@ def describe(payload: dict[str, Any]) -> dict[str, Any]:
 
     Payload:
         runtime, artifact, confinement.
+
+    Returns:
+        inputs, outputs (see `Runtime.ends`), and known: [low, high] by input that the graph itself implies.
     """
+    from edgeconv.harness import vocabulary
+
     machine.enter(payload["confinement"])
     runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["confinement"]["threads"])
     runtime.prepare()
     found: dict[str, Any] = runtime.ends()
-    return found
+    return {**found, "known": vocabulary.known(Path(payload["artifact"]), found["inputs"])}
 
 
 def block(payload: dict[str, Any]) -> dict[str, Any]:
@@ -174,3 +179,8 @@ def block(payload: dict[str, Any]) -> dict[str, Any]:
         "mean_ms": float(wall.mean()) / 1e6,
         "runs": len(wall),
     }
+
+
+def ready(_: dict[str, Any]) -> dict[str, Any]:
+    """Worker job that says that the process has started and imported what it was told to."""
+    return {}

@@ -35,6 +35,53 @@ class ConfinementRow(Row):
     memory_mb: float | None = Field(None, description="of private memory beyond an empty interpreter; null: no limit")
 
 
+class PartRow(Row):
+    """A part of the peak."""
+
+    what: str
+    bytes: int
+
+
+class Memory(Row):
+    """Resident memory above an empty interpreter's, from a run of its own."""
+
+    reason: str | None = Field(None, description="why it could not be measured; then all else is null")
+    empty_bytes: int | None = Field(
+        None, description="of interpreter, numpy and harness, on top of which all else counts"
+    )
+    phases: dict[str, int] | None = Field(None, description="resident after import, load, prepare, invoke")
+    peak_bytes: int | None = None
+    rows: list[PartRow] | None = Field(None, description="what the peak consists of; the rows add up to it")
+    arena_bytes: int | None = Field(
+        None, description="of the interpreter's tensors; null where the runtime does not tell"
+    )
+    weight_bytes: int | None = Field(None, description="of the constants in the file")
+
+
+class OpRow(Row):
+    """One op of the file, in its order."""
+
+    op: str
+    output: str = Field(description="name of its first output; onnxruntime: of the node")
+    ms: float = Field(description="of all its kernels; 0 where it has none: fused, or done at load")
+    weight_bytes: int
+    delegate: str = Field(description="that took it; onnxruntime: the execution provider; empty: none")
+    reason: str = Field(description="why no delegate took it")
+    kernels: list[str] = Field(description="as the runtime calls them")
+
+
+class Ops(Row):
+    """Time by op, from a run of its own with the runtime's profiler on."""
+
+    reason: str | None = Field(None, description="why it could not be measured; then all else is null")
+    method: str | None = None
+    runs: int | None = None
+    sum_ms: float | None = Field(None, description="of all kernels; less than an invoke, which has other work too")
+    unattributed_ms: float | None = Field(None, description="of kernels that belong to no op of the file")
+    partitions: int | None = Field(None, description="pieces of the graph that the delegate took")
+    rows: list[OpRow] | None = None
+
+
 class BenchError(Row):
     """What ended a measurement."""
 
@@ -61,6 +108,8 @@ class BenchRecord(Row):
     phases: Phases | None = None
     latency: Latency | None = Field(None, description="null where time is not measured, as on an emulated processor")
     samples_file: str | None = Field(None, description="JSON with every timed invoke in ns, in order")
+    memory: Memory | None = Field(None, description="null where not asked for")
+    ops: Ops | None = Field(None, description="null where not asked for")
     instructions_per_invoke: int | None = Field(None, description="exact count on an emulated processor; see device")
     instructions_load: int | None = Field(None, description="the same for loading and preparing")
     instructions: dict[str, Any] | None = Field(None, description="how they were counted, and whether they repeated")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -18,6 +19,8 @@ def render(records: list[BenchRecord]) -> RenderableType:
     timed = [record for record in records if record.latency]
     if timed:
         parts += [_latency(timed), _phases(timed)]
+    for record in records:
+        parts += _memory(record) + _ops(record)
     for record in timed:
         assert record.latency is not None
         parts += [
@@ -60,3 +63,54 @@ def _phases(records: list[BenchRecord]) -> Table:
         )  # fmt: skip
         table.add_row(Path(record.file).name, record.runtime, *(milliseconds(each) for each in times))
     return table
+
+
+def _title(record: BenchRecord, what: str) -> str:
+    return f"{what}, {Path(record.file).name} in {record.runtime}"
+
+
+def _memory(record: BenchRecord) -> list[RenderableType]:
+    found = record.memory
+    if found is None:
+        return []
+    if found.rows is None or found.phases is None:
+        return [Text(f"{_title(record, 'memory')}: {found.reason}", style="yellow")]
+    table = _table((_title(record, "memory above an empty interpreter"), "resident"), ())
+    table.columns[0].justify = "left"
+    for row in found.rows:
+        table.add_row(row.what, size(row.bytes))
+    phases = ", ".join(f"{size(count)} after {name}" for name, count in found.phases.items())
+    table.add_row(f"peak ({phases})", size(found.peak_bytes or 0))
+    return [table]
+
+
+#: Ops that a terminal shows; all are in the JSON and on the page.
+_SHOWN = 10
+
+
+def _ops(record: BenchRecord) -> list[RenderableType]:
+    found = record.ops
+    if found is None:
+        return []
+    if found.rows is None:
+        return [Text(f"{_title(record, 'time by op')}: {found.reason}", style="yellow")]
+    table = _table(
+        (_title(record, "time by op"), "time", "share", "weights", "delegate", "output"), ("delegate", "output")
+    )
+    table.columns[0].justify = "left"
+    total = found.sum_ms or 1.0
+    for row in sorted(found.rows, key=lambda row: -row.ms)[:_SHOWN]:
+        weights = size(row.weight_bytes) if row.weight_bytes else ""
+        table.add_row(
+            row.op, milliseconds(row.ms), f"{row.ms / total:.0%}", weights, row.delegate or "none", row.output[-40:]
+        )
+    parts: list[RenderableType] = [table]
+    rest = len(found.rows) - _SHOWN
+    if rest > 0:
+        told = f"and {rest} more; {found.method}, {found.runs} runs, {milliseconds(found.sum_ms)} in all"
+        parts.append(Text(told, style="dim"))
+    left = Counter((row.op, row.reason) for row in found.rows if row.reason)
+    parts += [
+        Text(f"not delegated: {count} {op}: {reason}", style="yellow") for (op, reason), count in left.most_common()
+    ]
+    return parts

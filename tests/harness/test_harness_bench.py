@@ -71,3 +71,59 @@ def test_a_file_that_needs_more_memory_than_it_may_have_is_told_so(cli, tmp_path
     large = conv_chain(tmp_path / "large.tflite", 1, size=512, channels=8)
     cli.refuses("bench", str(large), "--memory-mb", "2", *QUICK, code=24, says="within 2 MB of memory")
     assert cli("bench", str(large), "--memory-mb", "400", "--nice", "5", *QUICK).code == 0
+
+
+@pytest.mark.parametrize("runtime", ["litert", "tflite-runtime"])
+def test_memory_adds_up_and_each_op_has_its_time(cli, tmp_path, runtime):
+    """Two convolutions of very different size: the runtime's profiler gives the larger one nearly all the time."""
+    path = conv_chain(tmp_path / "net.tflite", 3, size=48, channels=24)
+    record = json.loads(cli("bench", str(path), "--json", "--runtime", runtime, *QUICK).out)
+    memory, ops = record["memory"], record["ops"]
+    assert memory["reason"] is None
+    assert sum(row["bytes"] for row in memory["rows"]) == memory["peak_bytes"] > 0
+    assert memory["arena_bytes"] >= 48 * 48 * 24 * 4
+    assert memory["weight_bytes"] == 3 * (24 * 9 * 24 + 24) * 4
+    assert ops["reason"] is None
+    assert [row["op"] for row in ops["rows"]] == ["CONV_2D"] * 3
+    assert all(row["delegate"] == "XNNPACK" and row["ms"] > 0 and row["kernels"] for row in ops["rows"])
+    assert [row["output"] for row in ops["rows"]] == ["layers.0", "layers.1", "layers.2"]
+    assert sum(row["ms"] for row in ops["rows"]) == pytest.approx(ops["sum_ms"])
+
+
+def test_onnx_and_ort_files_are_measured_too_and_token_ids_stay_within_the_vocabulary(cli, tmp_path):
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    table = numpy_helper.from_array(np.ones((50, 8), np.float32), "table")
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "ids"], ["found"]), helper.make_node("Relu", ["found"], ["y"])], "net",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, [1, 16]),
+         helper.make_tensor_value_info("attention_mask", TensorProto.INT64, [1, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16, 8])], [table],
+    )  # fmt: skip
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "net.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(path), options)
+    said = cli("bench", "net.onnx", "net.ort", "--json", *QUICK)
+    assert said.code == 0, said
+    first, second = json.loads(said.out)["results"]
+    ids, mask = first["inputs"]
+    assert (ids["low"], ids["high"]) == (0, 49)
+    assert (mask["low"], mask["high"]) == (1, 1)
+    assert {row["op"] for row in first["ops"]["rows"]} >= {"Gather"}
+    assert second["kind"] == "ort"
+    assert second["latency"]["p50_ms"] > 0
+
+
+def test_a_manifest_beside_the_file_says_what_the_inputs_hold(cli, file, tmp_path):
+    (tmp_path / "net.tflite").write_bytes(file.read_bytes())
+    entry = {"name": "image", "shape": [1, 8, 8, 4], "dtype": "float32", "range": [0.0, 0.5]}
+    for name, wanted in (("net.tflite", ("manifest", 0.5)), ("other.tflite", ("dtype: standard normal", None))):
+        (tmp_path / "manifest.json").write_text(json.dumps({"file": name, "inputs": [entry]}))
+        record = json.loads(cli("bench", "net.tflite", "--json", "--no-memory", "--no-ops", *QUICK).out)
+        assert (record["inputs"][0]["source"], record["inputs"][0]["high"]) == wanted
+        assert record["memory"] is record["ops"] is None
