@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from edgeconv import calibration, paths
 from edgeconv import target as targets
-from edgeconv.errors import EdgeconvError, InputMismatch, MeasurementError, MissingExtra, StageError, UsageError
-from edgeconv.harness import Options, Proof, Prover, machine_of, measure, version_of
+from edgeconv.errors import (
+    DeviceMissing,
+    DeviceRefused,
+    EdgeconvError,
+    InputMismatch,
+    MeasurementError,
+    MissingExtra,
+    StageError,
+    UsageError,
+)
+from edgeconv.harness import Options, Proof, Prover, devices, machine_of, measure, version_of
+from edgeconv.harness.devices import Order
 from edgeconv.harness.files import ModelFile
 from edgeconv.pipeline import Chain, Emit, Event, Pool, Run, Step, silent
 from edgeconv.report import BenchRecord, Report, assert_contract, build, manifest, publish, write_json
@@ -179,6 +189,31 @@ def bench(file: ModelFile, runtime: str, options: Options, tell: Callable[[str],
             found = {"runtime": runtime, "runtime_version": version_of(runtime), **bench_record.failure(error)}
     found.pop("samples_ns", None)
     return bench_record.record(file, "host", machine_of(), time.monotonic() - started, found)
+
+
+def bench_on(device: str, file: ModelFile, order: Order) -> BenchRecord:
+    """Measure one `.tflite` on another device than this machine; see `edgeconv.harness.devices`.
+
+    What the artifact does there (crashes, hangs, does not load) is an error inside the record.
+
+    Args:
+        device: "arm:<processor>", "callgrind", "adb" or "adb:<serial>".
+        file: see `edgeconv.harness.files.look`.
+        order: what to measure.
+
+    Raises:
+        UsageError, InputMismatch: no such device, or what was asked does not fit it.
+        DeviceMissing, DeviceRefused: the device cannot be used.
+    """
+    _require_converters()
+    started = time.monotonic()
+    try:
+        found = devices.measure(device, order).fields()
+    except (DeviceMissing, DeviceRefused):
+        raise
+    except (StageError, MeasurementError) as error:
+        found = {"runtime": order.runtime, "runtime_version": version_of(order.runtime), **bench_record.failure(error)}
+    return bench_record.record(file, device, machine_of(), time.monotonic() - started, found)
 
 
 def run(

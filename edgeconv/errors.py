@@ -25,6 +25,8 @@
     │   └── DiskFull            31   no space left
     ├── CalibrationError        32   a calibration set that is missing, changed or misshapen
     └── MeasurementError        33   a runtime could not run the artifact
+        ├── DeviceMissing       36   the device, its tools or their set-up are not there
+        └── DeviceRefused       37   a device is there and refuses: unauthorized, offline, full, which one
 
 Exit code 40 means "converted and measured, but rejected by the target's acceptance"; 130 is Ctrl-C.
 A message says what is wrong and where; `hint` says what to try.
@@ -210,6 +212,18 @@ class MeasurementError(EdgeconvError):
     """A runtime could not run an artifact."""
 
     exit_code = 33
+
+
+class DeviceMissing(MeasurementError):
+    """What `--device` names, the tools for it, or their set-up are not there."""
+
+    exit_code = 36
+
+
+class DeviceRefused(MeasurementError):
+    """A device is there and cannot be used: unauthorized, offline, full, or it is not clear which one is meant."""
+
+    exit_code = 37
 
 
 def _tree(base: type[EdgeconvError]) -> dict[str, type[EdgeconvError]]:

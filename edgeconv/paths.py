@@ -23,3 +23,13 @@ def cache_dir(given: Path | None = None) -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("edgeconv", appauthor=False)
+
+
+def arm_dir() -> Path:
+    """Where `scripts/setup_arm` puts the emulated Arm machine: EDGECONV_ARM, else beside the platform's cache folder."""
+    named = os.environ.get("EDGECONV_ARM")
+    if named:
+        return Path(named)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("edgeconv-arm", appauthor=False)

@@ -35,6 +35,19 @@ InputsOption = Annotated[
     Path | None, typer.Option("--inputs", help="Your own arrays, .npz or .npy. Default: random ones.")
 ]
 LimitOption = Annotated[float, typer.Option("--time-limit", min=0.1, metavar="SECONDS", help="For one measurement.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", "-d", metavar="DEVICE",
+        help="host, arm:cortex-a76, arm:cortex-a53 (emulated), callgrind, adb or adb:SERIAL.",
+    ),
+]  # fmt: skip
+RepeatsOption = Annotated[int, typer.Option(min=1, help="On a device: processes to count in, or blocks to time.")]
+RunnerOption = Annotated[
+    Path | None,
+    typer.Option(help="For adb: LiteRT's benchmark_model for Android.", envvar="EDGECONV_ANDROID_RUNNER"),
+]
+CooldownOption = Annotated[float, typer.Option(min=0, metavar="SECONDS", help="For adb: pause between blocks.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
 
@@ -42,7 +55,7 @@ TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show where a
 def bench(
     files: Files,
     runtime: RuntimeOption = None,
-    device: Annotated[str, typer.Option(help="Where to run: host.")] = "host",
+    device: DeviceOption = "host",
     threads: ThreadsOption = 1,
     cpus: CpusOption = None,
     nice: NiceOption = None,
@@ -53,31 +66,42 @@ def bench(
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory too.")] = True,
     ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Measure the time of each op too.")] = True,
     time_limit: LimitOption = 300.0,
+    repeats: RepeatsOption = 3,
+    runner: RunnerOption = None,
+    cooldown: CooldownOption = 10.0,
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
     """Measure files: each in its own process, phases apart, with a verdict on whether the times can be trusted."""
     from edgeconv import api
     from edgeconv.harness import Options
+    from edgeconv.harness.devices import Order
     from edgeconv.harness.files import look, runtime_for
     from edgeconv.harness.machine import Confinement
 
-    if device != "host":
-        raise UsageError(f"there is no device {device!r}", hint="the devices are: host")
     found = [look(path) for path in files]
     wanted: list[str | None] = [*runtime] if runtime else [None]
     pairs = [(file, runtime_for(file, name)) for file in found for name in wanted]
     confinement = Confinement(threads, pinned(cpus, threads), nice, memory_mb)
     options = Options(confinement, min_runs, min_seconds, time_limit, inputs, memory, ops)
     with show.Progress("bench") as progress:
-        records = [api.bench(file, name, options, progress.say) for file, name in pairs]
+        if device == "host":
+            records = [api.bench(file, name, options, progress.say) for file, name in pairs]
+        else:
+            orders = [
+                (file, Order(file.path, name, inputs, repeats, time_limit, threads, runner, cooldown, progress.say))
+                for file, name in pairs
+            ]
+            records = [api.bench_on(device, file, order) for file, order in orders]
     if as_json:
         plain: list[Any] = [record.model_dump(mode="json") for record in records]
         sys.stdout.write(
             json.dumps(plain[0] if len(plain) == 1 else {"results": plain}, indent=2, ensure_ascii=False) + "\n"
         )
-    else:
+    elif device == "host":
         show.bench(records)
+    else:
+        show.devices(records)
     failed = [(record, record.error) for record in records if record.error is not None]
     for record, error in failed:
         where = f"{Path(record.file).name} in {record.runtime}"

@@ -112,6 +112,13 @@ def report(result: Any) -> None:
     _out().print(render(result))
 
 
+def devices(records: Sequence[Any]) -> None:
+    """Records of other devices than this machine."""
+    from edgeconv.report.device_view import render
+
+    _out().print(render(list(records)))
+
+
 def bench(records: Sequence[Any]) -> None:
     """Bench records as tables."""
     from edgeconv.report.bench_view import render

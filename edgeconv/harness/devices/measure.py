@@ -1,0 +1,160 @@
+"""`--device`: one artifact on one device, as a record. The one function that the command line calls is `measure`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeconv.errors import UsageError
+from edgeconv.harness.bench import version_of
+from edgeconv.harness.devices import arm, callgrind, host
+from edgeconv.harness.devices.record import DeviceRecord, Equality
+from edgeconv.harness.runtimes import RUNTIMES
+from edgeconv.worker import Worker
+
+IS = "instructions that one thread executes, counted; the same file, runtime and processor model give the same number"
+IS_NOT = (
+    "a time: how long an instruction takes depends on caches, memory and clock, and two files with equal counts can "
+    "differ in speed"
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to measure.
+
+    Attributes:
+        artifact: a `.tflite`.
+        runtime: "litert" or "tflite-runtime".
+        inputs: `.npz` by the file's own names and layout; None: drawn.
+        repeats: processes to count in, or blocks to time.
+        seconds: time limit of one process.
+        threads: of the runtime; counting takes one.
+        runner: path of LiteRT's benchmark_model for the device, for adb.
+        cooldown: seconds of pause between two blocks, for adb.
+        tell: told what happens, a short phrase at a time.
+    """
+
+    artifact: Path
+    runtime: str = "litert"
+    inputs: Path | None = None
+    repeats: int = 3
+    seconds: float = 900.0
+    threads: int = 1
+    runner: Path | None = None
+    cooldown: float = 10.0
+    tell: Callable[[str], None] = lambda _: None
+
+
+def measure(device: str, order: Order) -> DeviceRecord:
+    """Measure one artifact on the device that `--device` names.
+
+    Args:
+        device: "arm:<processor>", "callgrind", "adb" or "adb:<serial>".
+        order: what.
+
+    Raises:
+        UsageError: no such kind of device, or an artifact that it cannot run.
+        DeviceMissing, DeviceRefused, MeasurementError: what stands in the way.
+    """
+    kind, _, rest = device.partition(":")
+    if kind not in _KINDS:
+        raise UsageError(
+            f"there is no device {device!r}",
+            hint="say arm:cortex-a76, arm:cortex-a53, callgrind, adb or adb:SERIAL",
+        )
+    if not order.artifact.is_file():
+        raise UsageError(f"there is no file {order.artifact}", hint="name a .tflite file")
+    if order.artifact.suffix != ".tflite":
+        raise UsageError(f"{order.artifact.name} is no .tflite file", hint="devices run .tflite files only")
+    with tempfile.TemporaryDirectory(prefix="edgeconv-device-") as folder:
+        return _KINDS[kind](device, rest, order, Path(folder))
+
+
+def on_host(order: Order, folder: Path) -> tuple[Path, Path, dict[str, Any]]:
+    """Inputs as drawn or given, what the host computes from them, and what `host.outputs` tells of the file."""
+    inputs, outputs = folder / "inputs.npz", folder / "host.npz"
+    payload: dict[str, Any] = {
+        "runtime": order.runtime,
+        "artifact": str(order.artifact.resolve()),
+        "inputs": str(order.inputs.resolve()) if order.inputs else None,
+        "inputs_to": str(inputs),
+        "outputs_to": str(outputs),
+    }
+    order.tell("the same inputs on the host")
+    with Worker() as worker:
+        told = worker.run(
+            "edgeconv.harness.devices.host:outputs", payload, order.seconds, who="the runtime on the host"
+        )
+    return inputs, outputs, told
+
+
+def _arm(device: str, name: str, order: Order, folder: Path) -> DeviceRecord:
+    cpu = arm.cpu_of(name)
+    setup = arm.find_setup()
+    if order.threads != 1:
+        raise UsageError(f"{device} counts one thread, not {order.threads}", hint="leave --threads out")
+    inputs, wanted, told = on_host(order, folder)
+    order.tell(f"{order.repeats} processes on {name}, emulated")
+    found = folder / "device.npz"
+    instructions, hwcap = arm.measure(
+        setup, name, order.runtime, order.artifact, inputs, found, repeats=order.repeats, seconds=order.seconds
+    )
+    warnings = []
+    if instructions is None:
+        order.tell("no plugin for qemu here: instructions by callgrind, on the host")
+        instructions = callgrind.measure(
+            order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=order.seconds
+        )
+        warnings = ["qemu cannot count here: the instructions are x86-64's, by callgrind on the host"]
+    computed = f"{order.runtime} {version_of(order.runtime)}"
+    equality = host.compare(wanted, found, computed, dynamic=told["dynamic_ops"] > 0)
+    return DeviceRecord(
+        device=device,
+        kind="emulated",
+        runtime=order.runtime,
+        runtime_version=setup.facts["packages"][RUNTIMES[order.runtime].distributions[0]],
+        threads=1,
+        equality=equality,
+        instructions=instructions,
+        facts={"qemu": setup.facts["qemu"], "cpu": name, "features": cpu.features.split(), "hwcap": hwcap},
+        is_=IS,
+        is_not=IS_NOT,
+        warnings=[*warnings, *_warnings(equality)],
+    )
+
+
+def _callgrind(device: str, rest: str, order: Order, folder: Path) -> DeviceRecord:
+    if rest or order.threads != 1:
+        raise UsageError(
+            f"{device} counts one thread on this machine", hint="say --device callgrind, without --threads"
+        )
+    inputs, _, _ = on_host(order, folder)
+    order.tell(f"{3 * order.repeats} processes under callgrind")
+    instructions = callgrind.measure(
+        order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=order.seconds
+    )
+    return DeviceRecord(
+        device=device,
+        kind="host",
+        runtime=order.runtime,
+        runtime_version=version_of(order.runtime),
+        threads=1,
+        instructions=instructions,
+        is_=IS.replace("processor model", "kind of host"),
+        is_not=f"a count of Arm instructions, nor {IS_NOT}",
+    )
+
+
+def _warnings(equality: Equality) -> list[str]:
+    return [
+        f"the output {name!r} differs on the device: {row.snr_db:.1f} dB, largest error {row.max_abs_error:.3g}"
+        for name, row in equality.outputs.items()
+        if row.verdict == "differs"
+    ]
+
+
+_KINDS: dict[str, Callable[[str, str, Order, Path], DeviceRecord]] = {"arm": _arm, "callgrind": _callgrind}

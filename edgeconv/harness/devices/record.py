@@ -1,0 +1,122 @@
+"""What a measurement on a device hands back: plain data, described field by field."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class OutputEquality(_Row):
+    """One output on the device beside the host's, from the same inputs."""
+
+    dtype: str
+    verdict: Literal["equal", "close", "differs"] = Field(
+        description='"equal": to the last bit; "close": floats within the tolerance; integers must be equal'
+    )
+    max_abs_error: float
+    snr_db: float = Field(description="the host's output is the signal; 200 where equal")
+
+
+class Equality(_Row):
+    """Whether the device computes what the host does."""
+
+    verdict: Literal["equal", "close", "differs"] = Field(description="of the worst output")
+    min_snr_db: float = Field(description="floats at or above it are close")
+    host_runtime: str = Field(description="name and version of what computed on the host")
+    outputs: dict[str, OutputEquality]
+
+
+class CountRun(_Row):
+    """Instruction counts of one process."""
+
+    per_invoke: float = Field(description="whole where invokes in the process repeat")
+    first_invoke: int
+    load: int
+
+
+class SymbolRow(_Row):
+    """A function of the runtime and the instructions of one invoke that it executed."""
+
+    symbol: str = Field(description="demangled; the library alone where it has no symbol for the address")
+    library: str
+    instructions: int
+    share: float = Field(description="of the invoke, as a fraction of 1")
+
+
+class Instructions(_Row):
+    """Instructions executed by one thread: what the processor would retire, not how long it takes."""
+
+    counter: Literal["qemu-tcg-plugin", "callgrind"]
+    counter_version: str
+    counted_on: str = Field(description="instruction set and processor whose instructions are counted")
+    instructions_per_invoke: int = Field(description="slope over two invoke counts in one process")
+    instructions_first_invoke: int = Field(description="holds lazy set-up of the runtime")
+    instructions_load: int = Field(description="from the file's path to allocated tensors")
+    invoke_counts: list[int] = Field(description="the two counts that the slope goes over")
+    runs: list[CountRun] = Field(description="one a process")
+    repeats_exactly: bool = Field(description="all processes agree to the last digit")
+    reason: str = Field(description="why they do not; empty where they do")
+    by_kind: dict[str, int] = Field(default_factory=dict, description="of one invoke, by kind of instruction")
+    by_symbol: list[SymbolRow] = Field(default_factory=list, description="of one invoke, the most first")
+
+
+class Block(_Row):
+    """One run of the runner on an attached device, between two pauses."""
+
+    p50_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    runs: int
+    load_ms: float
+    first_ms: float
+    thermal_before: int | None = Field(description="Android's thermal status, 0 none to 6 shutdown; None if not told")
+    thermal_after: int | None
+    waited_s: float = Field(description="pause before the block")
+
+
+class DeviceLatency(_Row):
+    """Latency on an attached device."""
+
+    threads: int
+    runner: str
+    p50_ms: float = Field(description="median of the blocks' medians")
+    blocks: list[Block]
+    spread: float = Field(description="largest block median over the smallest")
+    trusted: bool
+    reason: str = Field(description="why it is not trusted: heat, blocks that disagree; empty where it is")
+    peak_memory_mb: float | None = None
+
+
+class DeviceRecord(_Row):
+    """One artifact on one device."""
+
+    device: str = Field(description="as named by --device")
+    kind: Literal["emulated", "host", "android"]
+    runtime: str
+    runtime_version: str
+    threads: int
+    equality: Equality | None = Field(None, description="None where the device's runner writes no outputs")
+    instructions: Instructions | None = None
+    latency: DeviceLatency | None = None
+    facts: dict[str, Any] = Field(default_factory=dict, description="what the device says of itself")
+    is_: str = Field(alias="is", description="what the number is")
+    is_not: str = Field(description="and what it is not")
+    warnings: list[str] = Field(default_factory=list)
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    def fields(self) -> dict[str, Any]:
+        """As fields of a bench record: the counts where programs look for them, the rest in `device_notes`."""
+        data = self.model_dump(mode="json", by_alias=True, exclude={"device"})
+        counted = data.pop("instructions")
+        counts = (
+            {name: counted.pop(name) for name in ("instructions_per_invoke", "instructions_load")} if counted else {}
+        )
+        base = {name: data.pop(name) for name in ("runtime", "runtime_version")}
+        return {**base, **counts, "instructions": counted, "device_notes": data}

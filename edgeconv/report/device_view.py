@@ -1,0 +1,92 @@
+"""The records of `edgeconv bench --device` for a person on a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgeconv.report.bench import BenchRecord
+
+#: Functions that are shown; `--json` has more.
+MOST_SYMBOLS = 8
+_SYMBOL_WIDTH = 72
+
+
+def render(records: list[BenchRecord]) -> RenderableType:
+    """Each record: what it computes, what was counted or timed, where it goes, and what the number is not."""
+    parts: list[RenderableType] = []
+    for record in records:
+        if record.error is None:
+            parts += _record(record)
+    return Group(*parts)
+
+
+def _record(record: BenchRecord) -> list[RenderableType]:
+    notes = record.device_notes or {}
+    parts: list[RenderableType] = [
+        Text(f"{Path(record.file).name} on {record.device}, {record.runtime} {record.runtime_version}", style="bold")
+    ]
+    if notes["equality"]:
+        parts.append(_equality(notes["equality"]))
+    if record.instructions:
+        parts += [
+            _instructions(record),
+            _kinds(record.instructions["by_kind"]),
+            _symbols(record.instructions["by_symbol"]),
+        ]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in notes["warnings"]]
+    parts.append(Text(f"This is {notes['is']}.\nIt is not {notes['is_not']}.", style="dim"))
+    return parts
+
+
+def _equality(equality: dict[str, Any]) -> Text:
+    worst = min(equality["outputs"].values(), key=lambda row: row["snr_db"])
+    told = {
+        "equal": f"the outputs equal the host's ({equality['host_runtime']}) to the last bit",
+        "close": f"the outputs are the host's ({equality['host_runtime']}) to {worst['snr_db']:.0f} dB, "
+        f"largest error {worst['max_abs_error']:.2g}",
+        "differs": f"the outputs DIFFER from the host's ({equality['host_runtime']}): {worst['snr_db']:.1f} dB, "
+        f"{equality['min_snr_db']:g} dB wanted",
+    }
+    colour = "red" if equality["verdict"] == "differs" else "green"
+    return Text(told[equality["verdict"]], style=colour)
+
+
+def _instructions(record: BenchRecord) -> RenderableType:
+    found = record.instructions
+    assert found is not None
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("instructions of", "count"):
+        table.add_column(name, justify="left" if name != "count" else "right")
+    table.add_row("an invoke", f"{record.instructions_per_invoke:,}")
+    table.add_row("the first invoke", f"{found['instructions_first_invoke']:,}")
+    table.add_row("loading", f"{record.instructions_load:,}")
+    processes = len(found["runs"])
+    repeats = "equal to the last digit" if found["repeats_exactly"] else found["reason"]
+    told = Text(
+        f"{found['counted_on']}, one thread, by {found['counter']}; {processes} process(es): {repeats}", style="dim"
+    )
+    return Group(table, told)
+
+
+def _kinds(kinds: dict[str, int]) -> RenderableType:
+    total = sum(kinds.values())
+    shares = [f"{kind.replace('_', ' ')} {count / total:.1%}" for kind, count in kinds.items() if count]
+    return Text("of an invoke: " + ", ".join(shares)) if shares else Group()
+
+
+def _symbols(rows: list[dict[str, Any]]) -> RenderableType:
+    if not rows:
+        return Group()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("function", no_wrap=True)
+    table.add_column("instructions", justify="right")
+    table.add_column("share", justify="right")
+    for row in rows[:MOST_SYMBOLS]:
+        name = row["symbol"].partition("(")[0] or row["symbol"]
+        table.add_row(Text(name[:_SYMBOL_WIDTH]), f"{row['instructions']:,}", f"{row['share']:.1%}")
+    return table
