@@ -164,6 +164,48 @@ def inspect(file: Path) -> dict[str, Any]:
         return worker.run("edgeconv.harness.inspect:inspect", {"artifact": str(file)})
 
 
+def trace(source: ModelSource, target: Target, settings: Settings, samples: int = 2) -> dict[str, Any]:
+    """Error by layer of a model's `.tflite`, which is built if it is not in the cache; see `edgeconv.harness.trace`.
+
+    Args:
+        source: the model.
+        target: whose last stage makes a `.tflite`.
+        settings: as for `convert`; nothing is written but the cache.
+        samples: random inputs to take the errors over.
+
+    Raises:
+        EdgeconvError: one of its subclasses.
+        UsageError: the target does not end in a `.tflite`.
+    """
+    chain = chain_of(source, target)
+    if chain.stages[-1].produces != "tflite":
+        raise UsageError(f"the target {target.name!r} makes no .tflite", hint="trace a target that ends in `tflite`")
+    _require_converters()
+    store = Store(settings.cache)
+    limits = Limits(settings.time_limit or target.limits.seconds)
+    with _disk_errors(settings.cache), store.workdir() as folder, Pool(limits, folder) as pool:
+        run = Run(chain, store, pool, settings.emit, folder, settings.force)
+        run.carry_out()
+        assert run.snapshot is not None
+        last, graph = run.done[-1], None
+        if source.kind != "factory":  # an archive has no modules to hook: its graph stands in for them
+            graph = source.file if source.kind == "onnx" else run.file_of(run.done[0].name).path
+        payload = {
+            "source": source.to_json(),
+            "inputs": [spec.to_json() for spec in run.snapshot.inputs],
+            "seeds": samples,
+            "onnx": str(graph) if graph else None,
+            "artifact": str(run.file_of(last.name).path),
+            "layouts": last.record.meta["notes"].get("layouts"),
+        }
+        settings.emit(Event("measuring", "error by layer"))
+        with pool.fresh() as worker:
+            found = worker.run("edgeconv.harness.trace.job:trace", payload, who="the model")
+    reference = "onnxruntime" if graph else "torch"
+    about = {"model": source.name, "target": target.name, "sha256": last.artifact.digest, "reference": reference}
+    return {"schema_version": 1, **about, **found}
+
+
 def bench(file: ModelFile, runtime: str, options: Options, tell: Callable[[str], None]) -> BenchRecord:
     """Measure one file in one runtime on this machine.
 

@@ -136,6 +136,39 @@ def plan(
 
 
 @app.command()
+def trace(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="A declared model, or a reference as for --model.")
+    ] = None,
+    target: TargetOption = "android",
+    weights: WeightsOption = None,
+    inputs: InputOption = None,
+    cache_dir: CacheOption = None,
+    trust: TrustOption = False,
+    samples: Annotated[int, typer.Option(min=1, max=1000, help="Random inputs to take the errors over.")] = 2,
+    top: Annotated[int, typer.Option(min=1, help="Rows to show; --json has all.")] = 20,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,  # noqa: ARG001 - read by main
+) -> None:
+    """Say which layers a conversion hurts: each module beside its tensor in the .tflite, the worst first."""
+    from edgeconv import api
+    from edgeconv import target as targets
+
+    base = Path.cwd()
+    named = model is not None and (":" in model or Path(model).suffix in {".onnx", ".pt2", ".pt", ".pth"})
+    names = None if named or model is None else [model]
+    (source,) = _sources(base, names, model if named else None, weights, inputs, None, None, trust)[:1]
+    wanted = targets.load(target, base)
+    with show.Progress(f"{source.name} for {wanted.name}") as progress:
+        settings = api.Settings(base, _cache_root(cache_dir), Path("artifacts"), emit=progress.on_event)
+        found = api.trace(source, wanted, settings, samples)
+    if as_json:
+        _print_json(found)
+    else:
+        show.trace(found, top)
+
+
+@app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")],
     as_json: JsonOption = False,

@@ -119,6 +119,13 @@ def devices(records: Sequence[Any]) -> None:
     _out().print(render(list(records)))
 
 
+def trace(found: dict[str, Any], top: int) -> None:
+    """Error by layer."""
+    from edgeconv.report.trace_view import render
+
+    _out().print(render(found, top))
+
+
 def bench(records: Sequence[Any]) -> None:
     """Bench records as tables."""
     from edgeconv.report.bench_view import render

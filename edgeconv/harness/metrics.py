@@ -58,6 +58,11 @@ def snr_db(reference: Array, other: Array) -> float:
     """10 · log10(Σ reference² / Σ (reference − other)²), between −200 and 200 dB."""
     signal = float(np.square(reference.astype(np.float64)).sum())
     noise = float(np.square(reference.astype(np.float64) - other.astype(np.float64)).sum())
+    return snr_of(signal, noise)
+
+
+def snr_of(signal: float, noise: float) -> float:
+    """The same from the two sums."""
     if noise == 0.0:
         return SNR_CEILING
     if signal == 0.0:

@@ -119,7 +119,7 @@ def test_counts_repeat_and_the_processors_differ(machine, digits, runtime):
         assert (record.facts["hwcap"] >> 20 & 1) == ("asimddp" in record.facts["features"])  # HWCAP_ASIMDDP
         found[cpu] = record.instructions
         fields = record.fields()
-        assert fields["instructions_per_invoke"] == runs[0].per_invoke > 100_000
+        assert fields["instructions_per_invoke"] == round(runs[0].per_invoke) > 100_000
         assert fields["instructions_load"] == runs[0].load > 100_000
         assert any("xnn_" in row.symbol for row in record.instructions.by_symbol)
         total = sum(row.instructions for row in record.instructions.by_symbol)
