@@ -7,6 +7,7 @@ with axes adapted (`channels_last_rules`). The graph stays standard ONNX: onnxru
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -46,12 +47,8 @@ class ChannelsLast(Pass):
         self.reordered: dict[str, Array] = {}
 
     def apply(self, model: ir.Model) -> int:
-        """Rewrite in place; returns how many nodes changed their layout. Graphs with subgraphs are left alone."""
+        """Rewrite in place; returns how many nodes changed their layout. Inside subgraphs nothing moves."""
         graph = model.graph
-        if any(
-            a.type in {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS} for n in graph for a in n.attributes.values()
-        ):
-            return 0
         layouts = Layouts(all_names(model))
         if self.ends:
             self._move_inputs(graph, layouts)
@@ -63,9 +60,9 @@ class ChannelsLast(Pass):
                 replaced.append(node)
                 layouts.changed += 1
             else:
-                for position, value in enumerate(node.inputs):
-                    if value is not None and layouts.is_replaced(value):
-                        node.replace_input_with(position, layouts.want(value, identity(rank(value) or 0), build))
+                for reader, position, value in _reads(node):
+                    if layouts.is_replaced(value):
+                        reader.replace_input_with(position, layouts.want(value, identity(rank(value) or 0), build))
             build.insert()
         self._finish(graph, layouts, old)
         for node in reversed(replaced):
@@ -109,6 +106,21 @@ class ChannelsLast(Pass):
             if value.type is not None:
                 made.type = value.type
             graph.outputs[position] = made
+
+
+def _reads(node: ir.Node) -> Iterator[tuple[ir.Node, int, ir.Value]]:
+    """What a node and the nodes of its subgraphs read: reader, position, value."""
+    inner = [n for a in node.attributes.values() for g in _graphs(a) for n in ir.traversal.RecursiveGraphIterator(g)]
+    for reader in (node, *inner):
+        for position, value in enumerate(list(reader.inputs)):
+            if value is not None:
+                yield reader, position, value
+
+
+def _graphs(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
+    if attribute.type == ir.AttributeType.GRAPH:
+        return (attribute.as_graph(),)
+    return tuple(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else ()
 
 
 def _feeds_spatial(value: ir.Value, depth: int = 12) -> bool:

@@ -33,7 +33,7 @@ class Onnx(Stage):
     consumes: ClassVar[tuple[Kind, ...]] = ("torch",)
     produces: ClassVar[Kind] = "onnx"
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
-    built_from: ClassVar[tuple[str, ...]] = ("edgeconv.rewrite", "edgeconv.source")
+    built_from: ClassVar[tuple[str, ...]] = ("edgeconv.rewrite", "edgeconv.source", "edgeconv.stages.onnx_translate")
     worker: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("torch", "torch.onnx", "onnx_ir", "onnxscript")
 
@@ -50,7 +50,9 @@ class Onnx(Stage):
         import onnx_ir as ir
 
         from edgeconv.rewrite import tidy
+        from edgeconv.rewrite.base import run
         from edgeconv.rewrite.legalize import to_opset_13
+        from edgeconv.rewrite.spell_rnn import SpellRnn
 
         source = ModelSource.from_json(json.loads(job.source.read_text()))
         if source.kind == "onnx":
@@ -58,6 +60,7 @@ class Onnx(Stage):
         else:
             model, inputs, outputs, notes = _from_torch(source)
         passes = to_opset_13(model)
+        passes |= run(model, [SpellRnn()])
         passes |= tidy.tidy(model, inputs, outputs)
         proto = ir.serde.serialize_model(model)
         tidy.strip(proto)
@@ -107,6 +110,7 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
     import torch
 
     from edgeconv.source import loading
+    from edgeconv.stages import onnx_translate
 
     loaded = loading.load(source)
     outputs = list(loading.flatten(loading.call(loaded.module, loaded.example)))
@@ -119,7 +123,7 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 what, (), kwargs=dict(loaded.example), dynamo=True, opset_version=EXPORT_OPSET, verbose=False,
-                optimize=True,
+                optimize=True, custom_translation_table=onnx_translate.table(),
             )  # fmt: skip
     except Exception as error:
         raise _export_error(error) from error

@@ -7,6 +7,7 @@ graph that onnxruntime's quantizer built keeps its shape and only its weights, s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -61,7 +62,7 @@ class Quantize(Stage):
             per_channel=False,  # its loop over channels takes a minute for 60 million weights; _regrid sets them all anew
             op_types_to_quantize=[op for op in self.op_types if op != "Gemm"] or ["MatMul"],
             nodes_to_quantize=chosen or ["\0none"],  # an empty list would mean all of them
-            extra_options={"WeightSymmetric": True, "MatMulConstBOnly": True},
+            extra_options={"WeightSymmetric": True, "MatMulConstBOnly": True, "EnableSubgraph": True},
         )  # fmt: skip
         quantized = onnx.load(str(job.destination))
         count, elements = _regrid(quantized, weights)
@@ -84,7 +85,7 @@ class Quantize(Stage):
             raise BadOutput(f"onnxruntime does not load the quantized graph: {str(error).splitlines()[0]}") from error
         graph = onnx.load(str(job.destination)).graph
         arrays = {tensor.name: tensor for tensor in graph.initializer}
-        for node in graph.node:
+        for node in _nodes(graph):
             if node.op_type in {"ConvInteger", "MatMulInteger"} and node.input[1] in arrays:
                 q = numpy_helper.to_array(arrays[node.input[1]])
                 if q.dtype != np.uint8 or q.min(initial=255) < 1:
@@ -93,7 +94,7 @@ class Quantize(Stage):
     def _choose(self, model: Any, weights: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """Names of the nodes to quantize, and why the others stay float."""
         chosen, kept = [], {}
-        for node in model.graph.node:
+        for node in _nodes(model.graph):
             if node.op_type not in set(self.op_types) | ({"MatMul"} if "Gemm" in self.op_types else set()):
                 continue
             weight = weights.get(node.input[1])
@@ -110,11 +111,20 @@ class Quantize(Stage):
         return chosen, kept
 
 
+def _nodes(graph: Any) -> Iterator[Any]:
+    """All nodes of an `onnx.GraphProto` and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _nodes(inner)
+
+
 def _keep_places(before: Any, after: Any) -> None:
     """Give the nodes that the quantizer made the metadata of those they stand for: errors then name the module."""
-    by_output = {name: node for node in before.graph.node for name in node.output}
-    by_name = {node.name: node for node in before.graph.node}
-    for node in after.graph.node:
+    by_output = {name: node for node in _nodes(before.graph) for name in node.output}
+    by_name = {node.name: node for node in _nodes(before.graph)}
+    for node in _nodes(after.graph):
         if node.metadata_props or node.op_type == "DynamicQuantizeLinear":
             continue
         origin = by_output.get(node.output[0]) or by_name.get(node.name.rpartition("_quant")[0])
@@ -133,7 +143,7 @@ def _gemm_as_matmul(model: Any, weights: dict[str, Any]) -> Any:
     graph = result.graph
     made = []
     users: dict[str, int] = {}
-    for node in graph.node:
+    for node in _nodes(graph):
         for name in node.input:
             users[name] = users.get(name, 0) + 1
     for node in graph.node:
@@ -168,7 +178,7 @@ def _regrid(model: Any, weights: dict[str, Any]) -> tuple[int, int]:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     done: set[str] = set()
     elements = 0
-    for node in model.graph.node:
+    for node in _nodes(model.graph):
         if node.op_type not in {"ConvInteger", "MatMulInteger"} or node.input[1] in done:
             continue
         stem = node.input[1].removesuffix("_quantized")

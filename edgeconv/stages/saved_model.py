@@ -35,7 +35,15 @@ class SavedModel(Stage):
     consumes: ClassVar[tuple[Kind, ...]] = ("onnx-quantized", "onnx")
     produces: ClassVar[Kind] = "saved-model"
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnx-ir", "onnxscript", "onnx-tf", "tensorflow", "numpy")
-    built_from: ClassVar[tuple[str, ...]] = ("edgeconv.rewrite", "edgeconv.stages.onnx_tf_compat")
+    built_from: ClassVar[tuple[str, ...]] = (
+        "edgeconv.rewrite",
+        "edgeconv.stages.onnx_tf_compat",
+        "edgeconv.stages.onnx_tf_conv",
+        "edgeconv.stages.onnx_tf_handlers",
+        "edgeconv.stages.onnx_tf_pad",
+        "edgeconv.stages.onnx_tf_pool",
+        "edgeconv.stages.onnx_tf_scan",
+    )
     worker: ClassVar[str] = "tensorflow"
     preload: ClassVar[tuple[str, ...]] = ("tensorflow", "onnx_ir", "onnxscript")
 

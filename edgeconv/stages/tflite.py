@@ -64,6 +64,9 @@ class Tflite(Stage):
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(job.source), signature_keys=["serving_default"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter._experimental_enable_dynamic_update_slice = (
+            True  # a loop's outputs; else a concat of all steps a step
+        )
         places = json.loads((job.source / NODES).read_text())
         try:
             data = converter.convert()
