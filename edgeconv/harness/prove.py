@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,16 +68,18 @@ class Prover:
     _reference: Path | None = None
     _labelled: dict[str, Any] | None = None
 
-    def prove(self) -> Proof:
-        """Everything, in order. Raises what the jobs raise, named by measurement."""
+    def prove(self, stages: Collection[str] | None = None, *, latency: bool = True) -> Proof:
+        """Everything, in order; or the fidelity of some stages only. Raises what the jobs raise, named by measurement."""
         try:
             self._record = self._find_reference()
             notes = self._record.meta["notes"]
             self.proof.reference = notes["runtime"]
             for done in self.run.done:
+                if stages is not None and done.name not in stages:
+                    continue
                 for runtime in self._runtimes(done.artifact.kind):
                     self._fidelity(done.name, runtime)
-            for runtime in self.harness.runtimes:
+            for runtime in self.harness.runtimes if latency else ():
                 self._latency(runtime)
         except EdgeconvError as error:
             error.stage = error.stage or "measuring"
