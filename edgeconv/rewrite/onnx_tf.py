@@ -14,6 +14,7 @@ from edgeconv.rewrite.fold_quantized import FoldQuantized, QuantizedWeight
 from edgeconv.rewrite.infer_shapes import infer_shapes
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
 from edgeconv.rewrite.onnx_tf_squeeze import OnnxTfSqueeze
+from edgeconv.rewrite.spell_affine import SpellAffine
 from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
 from edgeconv.rewrite.spell_concat import SpellConcat
 from edgeconv.rewrite.spell_gather import SpellGather
@@ -69,6 +70,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellConcat(),
             OnnxTfSqueeze(),
             OnnxTfSplit(),
+            *([SpellAffine()] if folded.weights else []),
         ],
     )
     tidy.fold(model)

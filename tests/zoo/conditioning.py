@@ -1,7 +1,8 @@
 """Gives a freshly made network weights under which its outputs mean something.
 
-An untrained network has dead branches (zero-initialized gains), layer scales of 1e-6 and batch norms that know nothing
-of their inputs; quantization noise is then measured against an arbitrary signal. Trained ones have none of this.
+An untrained network has dead branches (zero-initialized gains), layer scales of 1e-6 and activations that grow or vanish
+with depth. Batch norms that see random inputs do not mend that: centring each channel takes away most of the signal and
+amplifies rounding noise layer by layer, which trained networks do not do. So norms only keep the scale here.
 """
 
 from __future__ import annotations
@@ -14,32 +15,26 @@ from torch import nn
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def conditioned(module: nn.Module, example: Any, *, batch: int = 4, passes: int = 2) -> nn.Module:
-    """Spread parameters that are still constant, then let batch norms see their inputs; returns it in eval mode.
+def conditioned(module: nn.Module, example: Any) -> nn.Module:
+    """Spread parameters that are still constant, let batch norms give their outputs unit power; returns it in eval mode.
 
     Args:
         module: with random weights.
-        example: a tuple or dict of tensors with a batch axis first; floats become new random values like them.
-        batch: samples a pass.
-        passes: through the batch norms, which keep the plain mean over all of them.
+        example: a tuple or dict of tensors, which is run through once.
     """
-    generator = torch.Generator().manual_seed(1)
-    spread(module, generator)
+    spread(module, torch.Generator().manual_seed(1))
     module.eval()
-    norms = [child for child in module.modules() if isinstance(child, _NORMS) and child.track_running_stats]
-    if not norms:
-        return module
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all passes
-        norm.train()
-    for _ in range(passes):
+    handles = [
+        child.register_forward_pre_hook(_keep_scale)
+        for child in module.modules()
+        if isinstance(child, _NORMS) and child.track_running_stats
+    ]
+    if handles:
         with torch.no_grad():
-            if isinstance(example, dict):
-                module(**{name: _more(tensor, batch, generator) for name, tensor in example.items()})
-            else:
-                module(*[_more(tensor, batch, generator) for tensor in example])
-    return module.eval()
+            module(**example) if isinstance(example, dict) else module(*example)
+    for handle in handles:
+        handle.remove()
+    return module
 
 
 def spread(module: nn.Module, generator: torch.Generator) -> None:
@@ -59,11 +54,7 @@ def spread(module: nn.Module, generator: torch.Generator) -> None:
                 parameter.copy_(start * (1.0 + 0.1 * noise))
 
 
-def _more(tensor: torch.Tensor, batch: int, generator: torch.Generator) -> torch.Tensor:
-    """Another `batch` samples in the manner of an example."""
-    shape = (batch, *tensor.shape[1:])
-    if tensor.is_floating_point():
-        looks_like_image = float(tensor.min()) >= 0.0 and float(tensor.max()) <= 1.0
-        make = torch.rand if looks_like_image else torch.randn
-        return make(shape, generator=generator).to(tensor.dtype)
-    return tensor[:1].expand(shape).clone()
+def _keep_scale(norm: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Before a batch norm runs: no centring, one variance for all channels, the mean square of what comes in."""
+    norm.running_mean.zero_()
+    norm.running_var.fill_(float(inputs[0].square().mean().clamp(min=1e-12)))

@@ -32,7 +32,8 @@ def model(example: Callable[[], Example]) -> Callable[[type[nn.Module]], type[nn
 
 def ids(*shape: int, words: int = 500) -> torch.Tensor:
     found = torch.randint(0, words, shape)
-    found.view(-1)[:2] = torch.tensor([0, words - 1])  # the example's range is taken as the inputs' range
+    ends = torch.tensor([0, words - 1])  # the example's range is taken as the inputs' range
+    found.view(-1)[:2] = ends[: found.numel()]
     return found
 
 

@@ -1,0 +1,84 @@
+"""Small networks, each with one piece that once did not come through: the chain's .tflite in LiteRT against PyTorch."""
+
+import numpy as np
+import pytest
+
+from edgeconv.harness.metrics import compare
+from edgeconv.harness.runtimes import LiteRt, Relaid
+from edgeconv.source import loading
+from edgeconv.stages.onnx import Onnx
+from edgeconv.stages.quantize import Quantize
+from edgeconv.stages.saved_model import SavedModel
+from edgeconv.stages.tflite import Tflite
+from tests.stages.chain_helpers import module_source, run_stages
+
+HEAD = """
+import torch.nn.functional as F
+
+def spread(net):
+    generator = torch.Generator().manual_seed(0)
+    for parameter in net.parameters():
+        parameter.data += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return net.eval()
+
+class Net(nn.Module):
+"""
+
+PRE_NORM = """
+    def __init__(self):
+        super().__init__()
+        self.norm, self.one, self.two = nn.LayerNorm(32), nn.Linear(32, 48), nn.Linear(48, 32)
+    def forward(self, x):
+        return x + self.two(torch.relu(self.one(self.norm(x))))
+def make():
+    return spread(Net()), (torch.randn(1, 6, 32),)
+"""
+
+POST_NORM = """
+    def __init__(self):
+        super().__init__()
+        self.norm, self.one, self.two = nn.LayerNorm(32), nn.Linear(32, 48), nn.Linear(48, 32)
+    def forward(self, x):
+        y = self.norm(x)
+        return y + self.two(torch.relu(self.one(y)))
+def make():
+    return spread(Net()), (torch.randn(1, 6, 32),)
+"""
+
+NORMALIZED_IMAGE = """
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+    def forward(self, image):
+        return self.conv((image - self.mean) / self.std)
+def make():
+    return spread(Net()), (torch.rand(1, 3, 12, 12),)
+"""
+
+
+def through(text, tmp_path, *, quantized):
+    """The worst output's SNR in dB, and the notes of the stages."""
+    source = module_source(tmp_path, HEAD + text)
+    first, last = Onnx(), Tflite(mode="dynamic" if quantized else "float32")
+    stages = [first, *([Quantize()] if quantized else []), SavedModel(), last]
+    paths, notes = run_stages(source, stages, tmp_path / "chain")
+    runtime = Relaid(LiteRt(paths["tflite"], 1), notes["tflite"]["layouts"])
+    loaded = loading.load(source)
+    generator = np.random.default_rng(5)
+    inputs = {spec.name: spec.sample(generator) for spec in loaded.inputs}
+    import torch
+
+    wanted = loading.flatten(loading.call(loaded.module, {n: torch.from_numpy(a) for n, a in inputs.items()}))
+    found = runtime.run(inputs)
+    assert list(found) == list(wanted)
+    rows = [compare(wanted[name].detach().numpy(), found[name]) for name in wanted]
+    return min(row["snr_db"] for row in rows), notes
+
+
+@pytest.mark.parametrize("text", [PRE_NORM, POST_NORM, NORMALIZED_IMAGE], ids=["pre-norm", "post-norm", "image"])
+def test_gains_before_a_weight_leave_its_integers_alone(text, tmp_path):
+    snr, notes = through(text, tmp_path, quantized=True)
+    assert notes["tflite"]["carried_exactly"] == notes["quantize"]["weights"]
+    assert snr > 30
