@@ -81,13 +81,36 @@ def recover(weight: Array, axis: int) -> tuple[Array, Array] | None:
     return np.ascontiguousarray(integers), scale
 
 
-def carry(model: Any, wanted: set[str], dynamic: set[str], *, fastest: bool = True) -> list[Carried]:
+def match(weight: Array, axis: int, integers: Array) -> tuple[Array, Array] | None:
+    """The same where the integers are known: those, and the scales that give the weight; None if none do.
+
+    Args:
+        weight: float32, as it stands in the file.
+        axis: its output channel's.
+        integers: int8, [out, everything else]; a scale of another than absmax/127 hides them.
+    """
+    first = np.moveaxis(weight, axis, 0)
+    rows = first.reshape(first.shape[0], -1)
+    if rows.shape != integers.shape:
+        return None
+    wide = integers.astype(np.float64)
+    square = np.square(wide).sum(axis=1)
+    scale = np.divide((rows * wide).sum(axis=1), square, out=np.ones(len(rows)), where=square > 0)
+    off = np.abs(rows - scale[:, None] * wide).max(axis=1, initial=0)
+    if (off > GRID_TOLERANCE * np.abs(scale)).any() or (scale == 0).any():
+        return None
+    signed = np.where(scale[:, None] < 0, -integers, integers).astype(np.int8)  # a negative factor was folded in
+    return np.ascontiguousarray(np.moveaxis(signed.reshape(first.shape), 0, axis)), np.abs(scale).astype(np.float32)
+
+
+def carry(model: Any, wanted: dict[str, Array | None], dynamic: set[str], *, fastest: bool = True) -> list[Carried]:
     """Replace float weights by int8 in place.
 
     Args:
         model: `ModelT` of a float file.
-        wanted: digests (`digest_of`) of what the quantizer quantized. A weight whose integers match none of them but lie
-            on the grid and number at least 64 is taken too: the converter may have split or merged weights.
+        wanted: by digest (`digest_of`), what the quantizer quantized; with its integers ([out, everything else]) where they
+            lie on another grid than absmax/127. A weight whose integers match none of them but lie on that grid and number
+            at least 64 is taken too: the converter may have split or merged weights.
         dynamic: builtins that compute with int8 weights and float activations in every runtime of the target.
         fastest: leave those of them in float that are faster so; else all compute in int8.
 
@@ -114,7 +137,7 @@ def _carry_one(
     graph: Any,
     index: int,
     users: list[tuple[Any, int]],
-    wanted: set[str],
+    wanted: dict[str, Array | None],
     dynamic: set[str],
     *,
     fastest: bool,
@@ -131,11 +154,10 @@ def _carry_one(
     if axis is None or any(position != WEIGHT for _, position in users):
         return None
     axis %= weight.ndim
-    found = recover(weight, axis)
+    digest, found = _known(weight, axis, wanted)
     if found is None:
         return None
     integers, scale = found
-    digest = digest_of(integers, axis)
     if digest not in wanted and weight.size < 64:
         return None
     name = (tensor.name or b"").decode()
@@ -157,6 +179,18 @@ def _carry_one(
         for user, _ in users:
             dense_as_conv.as_conv(model, graph, user)
     return Carried(name, op, digest, int(weight.size), kept_float)
+
+
+def _known(weight: Array, axis: int, wanted: dict[str, Array | None]) -> tuple[str, tuple[Array, Array] | None]:
+    """Digest, integers and scales of a weight; without them where it is no quantized one."""
+    found = recover(weight, axis)
+    digest = digest_of(found[0], axis) if found is not None else ""
+    if digest not in wanted:
+        for other, integers in wanted.items():
+            given = match(weight, axis, integers) if integers is not None else None
+            if given is not None:
+                return other, given
+    return digest, found
 
 
 def _slow_in_int8(graph: Any, op: str, weight: tuple[int, ...], users: list[Any]) -> str | None:

@@ -8,13 +8,21 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from edgeconv.rewrite.base import Builder, NodePass, attr, const_value, given
+from edgeconv.rewrite.base import Array, Builder, NodePass, attr, const_value, given
+from edgeconv.rewrite.fold_quantized import QuantizedWeight, is_on_grid
 
 
 class FoldDequantize(NodePass):
-    """DequantizeLinear over integer constants becomes the float constant scale · (q − zero point)."""
+    """DequantizeLinear over integer constants becomes the float constant scale · (q − zero point).
+
+    Attributes:
+        weights: those of convs and matrix products with one scale, or one an output channel; filled by `apply`.
+    """
 
     ops: ClassVar[frozenset[str]] = frozenset({"DequantizeLinear"})
+
+    def __init__(self) -> None:
+        self.weights: list[QuantizedWeight] = []
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
         """The float constant, or None where the input is computed."""
@@ -22,10 +30,29 @@ class FoldDequantize(NodePass):
         zero = const_value(given(node, 2))
         if q is None or scale is None or (zero is None and given(node, 2) is not None):
             return None
-        axis = int(attr(node, "axis", 1))
+        axis, scales = int(attr(node, "axis", 1)), scale
         if scale.ndim == 1 and scale.size > 1:
             around = [1] * q.ndim
             around[axis] = -1
             scale, zero = scale.reshape(around), zero.reshape(around) if zero is not None else None
         shifted = q.astype(np.int32) - (0 if zero is None else zero.astype(np.int32))
-        return [build.const((shifted.astype(np.float32) * scale.astype(np.float32)).astype(np.float32), "dequantized")]
+        constant = build.const(
+            (shifted.astype(np.float32) * scale.astype(np.float32)).astype(np.float32), "dequantized"
+        )
+        self._note(node, constant, shifted, scales.astype(np.float32), axis)
+        return [constant]
+
+    def _note(self, node: ir.Node, constant: ir.Value, shifted: Array, scale: Array, axis: int) -> None:
+        """Keep the integers of what a conv or matrix product reads as its weight."""
+        users = [(usage.node, usage.idx) for usage in node.outputs[0].uses()]
+        kinds = {(user.op_type, place, int(attr(user, "transB", 0))) for user, place in users}
+        if len(kinds) != 1 or np.abs(shifted).max(initial=0) > np.iinfo(np.int16).max:
+            return
+        op, place, transposed = kinds.pop()
+        if place != 1 or op not in {"Conv", "MatMul", "Gemm"} or (op != "Conv" and shifted.ndim != 2):
+            return
+        out = 0 if op == "Conv" or transposed else 1
+        if scale.size > 1 and axis % shifted.ndim != out:
+            return
+        integers = np.moveaxis(shifted.astype(np.int16), out, 0)
+        self.weights.append(QuantizedWeight(constant.name or "", op, integers, scale, is_on_grid(integers, scale)))

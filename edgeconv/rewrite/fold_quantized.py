@@ -76,9 +76,8 @@ class FoldQuantized(Pass):
         result = build.op("Conv" if is_conv else "MatMul", quantize.inputs[0], constant, **attributes)
         integers = q if is_conv or q.ndim < 2 else np.swapaxes(q, -1, -2)
         # the name may change once more (NameFixPass), the value object keeps it
-        self.weights.append(
-            QuantizedWeight(constant.name or "", result.producer().op_type, integers, scale, _on_grid(integers, scale))  # type: ignore[union-attr]
-        )
+        op = "Conv" if is_conv else "MatMul"
+        self.weights.append(QuantizedWeight(constant.name or "", op, integers, scale, is_on_grid(integers, scale)))
         build.commit([result])
         return True
 
@@ -110,7 +109,8 @@ def _per_output(array: Array, ndim: int, *, conv: bool) -> Array:
     return flat.reshape(-1, *[1] * (ndim - 1)) if conv else flat.reshape(*[1] * (ndim - 1), -1)
 
 
-def _on_grid(integers: Array, scale: Array) -> bool:
+def is_on_grid(integers: Array, scale: Array) -> bool:
+    """Whether TFLite's own quantizer would choose the same integers: see `QuantizedWeight.on_grid`."""
     peaks = np.abs(integers.reshape(integers.shape[0], -1)).max(axis=1)
     per_channel = scale.size == integers.shape[0] or integers.shape[0] == 1
     return bool(per_channel and np.all((peaks == 127) | (peaks == 0)))

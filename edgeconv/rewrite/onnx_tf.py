@@ -10,6 +10,7 @@ from edgeconv.rewrite import tidy
 from edgeconv.rewrite.base import run
 from edgeconv.rewrite.channels_last import ChannelsLast
 from edgeconv.rewrite.fold_dequantize import FoldDequantize
+from edgeconv.rewrite.fold_fake_quant import FoldFakeQuant
 from edgeconv.rewrite.fold_quantized import FoldQuantized, QuantizedWeight
 from edgeconv.rewrite.infer_shapes import infer_shapes
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
@@ -54,7 +55,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
         channels_last_ends: whether image inputs and outputs become channels last too.
     """
     folded = FoldQuantized()
-    counts = run(model, [folded, FoldDequantize()])
+    counts = run(model, [folded, FoldFakeQuant(), FoldDequantize()])
     tidy.fold(model)
     infer_shapes(model)
     counts |= run(

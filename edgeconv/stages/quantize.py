@@ -38,6 +38,13 @@ class Quantize(Stage):
     consumes: ClassVar[tuple[Kind, ...]] = ("onnx",)
     produces: ClassVar[Kind] = "onnx-quantized"
     distributions: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
+    built_from: ClassVar[tuple[str, ...]] = (
+        "edgeconv.rewrite.base",
+        "edgeconv.rewrite.fold_dequantize",
+        "edgeconv.rewrite.fold_fake_quant",
+        "edgeconv.rewrite.fold_quantized",
+        "edgeconv.rewrite.given_integers",
+    )
     worker: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("onnxruntime.quantization",)
 
@@ -50,9 +57,9 @@ class Quantize(Stage):
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         logging.getLogger().setLevel(logging.ERROR)  # it recommends a pre-processing that the stage before has done
-        model = onnx.load(str(job.source))
+        model, given = _float_again(onnx.load(str(job.source)))
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        plain = _gemm_as_matmul(model, weights) if "Gemm" in self.op_types else model
+        plain = _gemm_as_matmul(model, weights, given) if "Gemm" in self.op_types else model
         prepared = job.scratch / "prepared.onnx"
         onnx.save(plain, str(prepared))
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in plain.graph.initializer}
@@ -65,13 +72,23 @@ class Quantize(Stage):
             extra_options={"WeightSymmetric": True, "MatMulConstBOnly": True, "EnableSubgraph": True},
         )  # fmt: skip
         quantized = onnx.load(str(job.destination))
-        count, elements = _regrid(quantized, weights)
+        count, elements, lost = _regrid(quantized, weights, given)
         _keep_places(plain, quantized)
         del quantized.metadata_props[:]
         quantized.producer_name = quantized.producer_version = ""
         quantized.ir_version = plain.ir_version
         onnx.save(quantized, str(job.destination))
-        return {"weights": count, "elements": elements, "kept_float": kept}
+        came: dict[str, Any] = {
+            "given_quantized": len(given),
+            "given_carried_exactly": len(given) - len(lost),
+            "given_snr_db": lost,
+        }
+        if lost:
+            came["warnings"] = [
+                f"{len(lost)} of {len(given)} weights that came quantized have integers that TFLite's int8 cannot hold; "
+                f"quantized anew they have {min(lost.values()):.1f} dB or more (report.json lists them)"
+            ]
+        return {"weights": count, "elements": elements, "kept_float": kept, **(came if given else {})}
 
     def ensures(self, job: Job, notes: dict[str, Any]) -> None:
         """Onnxruntime loads it, and its integer weights are uint8 around 128 within [1, 255]."""
@@ -133,7 +150,21 @@ def _keep_places(before: Any, after: Any) -> None:
             node.metadata_props.extend(origin.metadata_props)
 
 
-def _gemm_as_matmul(model: Any, weights: dict[str, Any]) -> Any:
+def _float_again(model: Any) -> tuple[Any, dict[str, Any]]:
+    """A model that came quantized as a float one, and the integers it came with; any other as it is."""
+    kinds = {"MatMulInteger", "ConvInteger", "DequantizeLinear"}
+    if not any(node.op_type in kinds for node in _nodes(model.graph)):
+        return model, {}
+    import onnx_ir as ir
+
+    from edgeconv.rewrite import given_integers
+
+    graph = ir.from_proto(model)
+    given = given_integers.take(graph)
+    return ir.to_proto(graph), given
+
+
+def _gemm_as_matmul(model: Any, weights: dict[str, Any], given: dict[str, Any]) -> Any:
     """Write each Gemm with a constant weight as MatMul and Add: the quantizer takes MatMul only."""
     import onnx
     from onnx import helper, numpy_helper
@@ -154,6 +185,8 @@ def _gemm_as_matmul(model: Any, weights: dict[str, Any]) -> Any:
             continue
         matrix = (weight.T if attributes.get("transB", 0) else weight) * np.float32(attributes.get("alpha", 1.0))
         name = f"{node.name}_weight"
+        if node.input[1] in given and attributes.get("alpha", 1.0) == 1.0:
+            given[name] = given.pop(node.input[1])
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(matrix), name))
         has_bias = len(node.input) > 2 and bool(node.input[2])
         product = f"{node.output[0]}_product" if has_bias else node.output[0]
@@ -171,13 +204,18 @@ def _gemm_as_matmul(model: Any, weights: dict[str, Any]) -> Any:
     return result
 
 
-def _regrid(model: Any, weights: dict[str, Any]) -> tuple[int, int]:
-    """Set every integer weight, its scale and zero point to the symmetric per-channel grid of the float weight."""
+def _regrid(model: Any, weights: dict[str, Any], given: dict[str, Any]) -> tuple[int, int, dict[str, float]]:
+    """Set every integer weight, its scale and zero point to the symmetric per-channel grid of the float weight.
+
+    Channels that came with integers which fit keep them. Returns how many weights and elements there are, and the SNR in dB
+    of the weights that came quantized and could not keep all of their integers.
+    """
     from onnx import numpy_helper
 
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     done: set[str] = set()
     elements = 0
+    lost: dict[str, float] = {}
     for node in _nodes(model.graph):
         if node.op_type not in {"ConvInteger", "MatMulInteger"} or node.input[1] in done:
             continue
@@ -185,6 +223,9 @@ def _regrid(model: Any, weights: dict[str, Any]) -> tuple[int, int]:
         weight = weights[stem]
         conv = node.op_type == "ConvInteger"
         q, scale = grid(weight, conv=conv)
+        if stem in given:
+            snr = _keep_given(q, scale, given[stem], weight, conv=conv)
+            lost |= {} if snr is None else {node.name: snr}
         # the scale is multiplied with the product: [O, 1, 1] beside [N, O, H, W], [out] beside [..., out]
         around = (-1, *[1] * (weight.ndim - 2)) if conv else (-1,)
         for name, array in (
@@ -195,7 +236,21 @@ def _regrid(model: Any, weights: dict[str, Any]) -> tuple[int, int]:
             tensors[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
         done.add(node.input[1])
         elements += weight.size
-    return len(done), elements
+    return len(done), elements, lost
+
+
+def _keep_given(q: Any, scale: Any, given: Any, weight: Any, *, conv: bool) -> float | None:
+    """Put the integers of channels that fit into `q` and `scale`; SNR in dB of the weight, None if all of them did."""
+    rows = q if conv else np.swapaxes(q, 0, -1)  # a view: output channel first
+    fits = given.fits()
+    rows[fits] = (given.integers[fits].reshape(-1, *rows.shape[1:]) + ZERO_POINT).astype(np.uint8)
+    scale[fits] = given.scale[fits]
+    if fits.all():
+        return None
+    real = (rows.astype(np.float32) - ZERO_POINT) * scale.reshape(-1, *[1] * (rows.ndim - 1))
+    wanted = weight if conv else np.swapaxes(weight, 0, -1)
+    noise = float(np.square(real - wanted).sum())
+    return round(10 * float(np.log10(np.square(wanted, dtype=np.float64).sum() / noise)), 2) if noise else None
 
 
 def grid(weight: Any, *, conv: bool) -> tuple[Any, Any]:

@@ -68,9 +68,9 @@ class SavedModel(Stage):
         tf.saved_model.save(module, str(job.destination), signatures={"serving_default": function})
         # a random UUID a save; TensorFlow loads without it, and the folder then repeats byte for byte
         (job.destination / "fingerprint.pb").unlink(missing_ok=True)
-        quantized = [_describe(weight) for weight in prepared.weights]
         sidecar = job.destination / SIDECAR
         sidecar.parent.mkdir(parents=True, exist_ok=True)
+        quantized = [_describe(weight, sidecar.parent / f"weight_{i}.npy") for i, weight in enumerate(prepared.weights)]
         sidecar.write_text(json.dumps({"inputs": inputs, "outputs": outputs, "quantized": quantized}, indent=1))
         places = {
             onnx_tf_compat.scope_of(node): {"text": describe_nodes([node]), "module": module_of(node) or node.name}
@@ -151,8 +151,11 @@ def _refuse_missing(proto: Any) -> None:
         )
 
 
-def _describe(weight: Any) -> dict[str, Any]:
-    """What the TFLite stage needs to know of a quantized weight; see `carry_int8.digest_of`."""
+def _describe(weight: Any, file: Path) -> dict[str, Any]:
+    """What the TFLite stage needs to know of a quantized weight; see `carry_int8.digest_of`.
+
+    Integers that cannot be told from the float weight, since their scale is another than absmax/127, are kept in `file`.
+    """
     from edgeconv.rewrite.carry_int8 import digest_of
 
     integers = weight.integers
@@ -160,11 +163,13 @@ def _describe(weight: Any) -> dict[str, Any]:
         integers = np.moveaxis(integers, 1, -1)  # [O, I, H, W] → [O, H, W, I], TFLite's order
     elif integers.ndim > 2:
         integers = integers.reshape(-1, integers.shape[-1])
+    if not weight.on_grid:
+        np.save(file, integers.astype(np.int8).reshape(integers.shape[0], -1))
     return {
         "name": weight.name,
         "op": weight.op,
         "shape": list(weight.integers.shape),
         "elements": int(weight.integers.size),
-        "on_grid": weight.on_grid,
+        "integers": None if weight.on_grid else file.name,
         "digest": digest_of(integers, 0),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from edgeconv.artifact import Kind
@@ -82,7 +83,7 @@ class Tflite(Stage):
         carried: list[Any] = []
         if self.mode == "dynamic":
             dynamic = {"CONV_2D"} | ({"FULLY_CONNECTED"} if self._runtime() >= DYNAMIC_FULLY_CONNECTED_SINCE else set())
-            wanted = {entry["digest"] for entry in sidecar["quantized"]}
+            wanted = {entry["digest"]: _integers(job.source, entry) for entry in sidecar["quantized"]}
             carried = carry_int8.carry(model, wanted, dynamic, fastest=self.compute == "fastest")
         parted = split_depthwise.split(model)
         merge_pad.merge(model)
@@ -124,6 +125,13 @@ class Tflite(Stage):
 
     def _runtime(self) -> tuple[int, ...]:
         return tuple(int(part) for part in self.min_runtime.split(".")[:2])
+
+
+def _integers(saved_model: Path, entry: dict[str, Any]) -> Any:
+    """int8, [out, everything else], of a weight whose integers cannot be told from the float one; else None."""
+    import numpy as np
+
+    return np.load((saved_model / SIDECAR).with_name(entry["integers"])) if entry["integers"] else None
 
 
 def _name_tensors(model: Any, places: dict[str, dict[str, str]]) -> None:

@@ -192,4 +192,4 @@ def test_the_saved_model_repeats_byte_for_byte_in_another_process(sample, tmp_pa
 def test_the_sidecar_tells_names_and_weights(sample):
     sidecar = json.loads((sample[0]["saved_model"] / SIDECAR).read_text())
     assert [entry["name"] for entry in sidecar["inputs"]] == ["image"]
-    assert all(entry["on_grid"] for entry in sidecar["quantized"])
+    assert all(entry["integers"] is None for entry in sidecar["quantized"])
