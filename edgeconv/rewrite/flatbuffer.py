@@ -71,6 +71,13 @@ def op_name(model: Any, op: Any) -> str:
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == schema.BuiltinOperator.CUSTOM:
         return f"CUSTOM:{(code.customCode or b'').decode()}"
+    return builtin_name(number)
+
+
+def builtin_name(number: int) -> str:
+    """Name of a builtin, such as CONV_2D."""
+    from ai_edge_litert import schema_py_generated as schema
+
     return _names(schema.BuiltinOperator)[number]
 
 

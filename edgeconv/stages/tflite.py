@@ -43,6 +43,7 @@ class Tflite(Stage):
         "edgeconv.rewrite.dense_as_conv",
         "edgeconv.rewrite.flatbuffer",
         "edgeconv.rewrite.merge_pad",
+        "edgeconv.rewrite.op_versions",
         "edgeconv.rewrite.precision",
         "edgeconv.rewrite.split_depthwise",
         "edgeconv.rewrite.store_half",
@@ -60,7 +61,7 @@ class Tflite(Stage):
         import numpy as np
         import tensorflow as tf
 
-        from edgeconv.rewrite import carry_int8, flatbuffer, merge_pad, split_depthwise
+        from edgeconv.rewrite import carry_int8, flatbuffer, merge_pad, op_versions, split_depthwise
         from edgeconv.rewrite.store_half import store_half
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(job.source), signature_keys=["serving_default"])
@@ -88,6 +89,8 @@ class Tflite(Stage):
         parted = split_depthwise.split(model)
         merge_pad.merge(model)
         halves = store_half(model) if self.mode == "float16" else 0
+        oldest = op_versions.declare(model)
+        self._refuse_newer(op_versions.needs(model))
         carry_int8.drop_unused_buffers(model)
         flatbuffer.write(model, job.destination)
         exact = {entry["digest"] for entry in sidecar["quantized"]} & {one.digest for one in carried}
@@ -96,6 +99,7 @@ class Tflite(Stage):
             "carried_exactly": sum(entry["digest"] in exact for entry in sidecar["quantized"]),
             "depthwise_split": parted,
             "float16_constants": halves,
+            "needs_runtime": oldest,
             "layouts": layouts_of(sidecar["inputs"], sidecar["outputs"]),
             "int8_elements": int(np.sum([one.elements for one in carried], dtype=np.int64)),
             "computed_in_float": [
@@ -122,6 +126,20 @@ class Tflite(Stage):
         if self.mode == "dynamic":
             _ensure_int8(model, sidecar["quantized"])
         _ensure_runs(job.destination.read_bytes())
+
+    def _refuse_newer(self, needs: dict[str, str]) -> None:
+        """Fail where an op needs a newer runtime than the target promises."""
+        from edgeconv.rewrite.op_versions import number
+
+        newer = {op: since for op, since in needs.items() if number(since) > number(self.min_runtime)}
+        if newer:
+            latest = max(newer.values(), key=number)
+            raise UnsupportedOp(
+                f"the target promises TFLite {self.min_runtime}, but "
+                + ", ".join(f"{op} needs {since}" for op, since in newer.items()),
+                hint=f'write min_runtime = "{latest}" under [tflite] in the target if your runtime is that new, or replace the '
+                "layer in the model",
+            )
 
     def _runtime(self) -> tuple[int, ...]:
         return tuple(int(part) for part in self.min_runtime.split(".")[:2])
