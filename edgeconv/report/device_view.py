@@ -38,6 +38,8 @@ def _record(record: BenchRecord) -> list[RenderableType]:
             _kinds(record.instructions["by_kind"]),
             _symbols(record.instructions["by_symbol"]),
         ]
+    if notes["latency"]:
+        parts += _latency(notes["latency"])
     parts += [Text(f"warning: {warning}", style="yellow") for warning in notes["warnings"]]
     parts.append(Text(f"This is {notes['is']}.\nIt is not {notes['is_not']}.", style="dim"))
     return parts
@@ -71,6 +73,20 @@ def _instructions(record: BenchRecord) -> RenderableType:
         f"{found['counted_on']}, one thread, by {found['counter']}; {processes} process(es): {repeats}", style="dim"
     )
     return Group(table, told)
+
+
+def _latency(latency: dict[str, Any]) -> list[RenderableType]:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("block", "p50", "mean", "min", "max", "load", "first", "runs", "thermal", "pause"):
+        table.add_column(name, justify="right")
+    for number, block in enumerate(latency["blocks"], 1):
+        heat = [("?" if block[key] is None else str(block[key])) for key in ("thermal_before", "thermal_after")]
+        times = [f"{block[f'{key}_ms']:.3g} ms" for key in ("p50", "mean", "min", "max", "load", "first")]
+        table.add_row(str(number), *times, str(block["runs"]), " → ".join(heat), f"{block['waited_s']:.0f} s")
+    verdict = "trusted" if latency["trusted"] else f"not to be trusted: {latency['reason']}"
+    threads = f"{latency['threads']} thread" + ("s" if latency["threads"] > 1 else "")
+    told = f"p50 {latency['p50_ms']:.3g} ms, {threads}, {latency['runner']}: {verdict}"
+    return [table, Text(told, style="green" if latency["trusted"] else "yellow")]
 
 
 def _kinds(kinds: dict[str, int]) -> RenderableType:

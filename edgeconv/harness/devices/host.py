@@ -28,18 +28,19 @@ def outputs(payload: dict[str, Any]) -> dict[str, Any]:
         inputs_to, outputs_to: `.npz` files to write.
 
     Returns:
-        {"dynamic_ops": how many ops quantize their activations themselves}
+        {"ends": inputs and outputs as the file has them, "dynamic_ops": how many ops quantize their activations themselves}
     """
     artifact = Path(payload["artifact"])
     runtime = RUNTIMES[payload["runtime"]](artifact, 1)
     runtime.prepare()
-    ends = runtime.ends()["inputs"]
+    contract = runtime.ends()
+    ends = contract["inputs"]
     given = payload["inputs"]
     arrays = inputs.read(Path(given), ends) if given else inputs.make(inputs.choose(artifact, ends, {}))
     found = runtime.run(arrays)
     inputs.write(Path(payload["inputs_to"]), arrays)
     inputs.write(Path(payload["outputs_to"]), found)
-    return {"dynamic_ops": _dynamic_ops(artifact)}
+    return {"ends": contract, "dynamic_ops": _dynamic_ops(artifact)}
 
 
 def _dynamic_ops(artifact: Path) -> int:

@@ -10,10 +10,13 @@ from typing import Any
 
 from edgeconv.errors import UsageError
 from edgeconv.harness.bench import version_of
-from edgeconv.harness.devices import arm, callgrind, host
+from edgeconv.harness.devices import adb, android, arm, callgrind, host
 from edgeconv.harness.devices.record import DeviceRecord, Equality
 from edgeconv.harness.runtimes import RUNTIMES
 from edgeconv.worker import Worker
+
+#: Bytes on a device besides the file and its runner: inputs and outputs.
+_ROOM = 16_000_000
 
 IS = "instructions that one thread executes, counted; the same file, runtime and processor model give the same number"
 IS_NOT = (
@@ -149,6 +152,43 @@ def _callgrind(device: str, rest: str, order: Order, folder: Path) -> DeviceReco
     )
 
 
+def _adb(device: str, serial: str, order: Order, folder: Path) -> DeviceRecord:
+    phone = adb.connect(serial)
+    facts = android.facts_of(phone)
+    source, place, digest = android.runner_for(phone, order.runner, facts["product_cpu_abi"])
+    needed = order.artifact.stat().st_size + (source.stat().st_size if source else 0) + _ROOM
+    with adb.Folder(phone, needed) as there:
+        order.tell(f"pushing {order.artifact.name} to {facts['product_model'] or phone.serial}")
+        phone.push(order.artifact, there.file("model.tflite"))
+        if source is not None:
+            place = there.file("benchmark_model")
+            phone.push(source, place)
+            phone.shell(f"chmod 755 {place}")
+        inputs, wanted, told = on_host(order, folder)
+        runner = android.Phone(phone, there, place, digest, order.threads, order.seconds)
+        found = folder / "device.npz"
+        missing = runner.outputs(inputs, told["ends"], folder, found)
+        latency = android.blocks(runner, order.repeats, order.cooldown, order.tell)
+    computed = f"{order.runtime} {version_of(order.runtime)}"
+    equality = None if missing else host.compare(wanted, found, computed, dynamic=told["dynamic_ops"] > 0)
+    warnings = [f"outputs were not compared: {missing}"] if missing else _warnings(equality) if equality else []
+    if facts["power_saving"]:
+        warnings.append("the device saves power: times are longer than they need be")
+    return DeviceRecord(
+        device=device,
+        kind="android",
+        runtime="benchmark_model",
+        runtime_version=f"sha256 {digest[:12]}",
+        threads=order.threads,
+        equality=equality,
+        latency=latency,
+        facts={"serial": phone.serial, **facts},
+        is_="the time of an invoke in LiteRT's own benchmark_model on this device, the median of each block",
+        is_not="what an app sees: it shares the processor with its own work, and Android gives an app's threads other cores",
+        warnings=warnings,
+    )
+
+
 def _warnings(equality: Equality) -> list[str]:
     return [
         f"the output {name!r} differs on the device: {row.snr_db:.1f} dB, largest error {row.max_abs_error:.3g}"
@@ -157,4 +197,4 @@ def _warnings(equality: Equality) -> list[str]:
     ]
 
 
-_KINDS: dict[str, Callable[[str, str, Order, Path], DeviceRecord]] = {"arm": _arm, "callgrind": _callgrind}
+_KINDS: dict[str, Callable[[str, str, Order, Path], DeviceRecord]] = {"adb": _adb, "arm": _arm, "callgrind": _callgrind}

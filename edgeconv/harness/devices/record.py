@@ -69,6 +69,7 @@ class Block(_Row):
     """One run of the runner on an attached device, between two pauses."""
 
     p50_ms: float
+    p50_is_mean: bool = Field(description="the runner prints no median: its mean stands for it")
     mean_ms: float
     min_ms: float
     max_ms: float
@@ -90,7 +91,7 @@ class DeviceLatency(_Row):
     spread: float = Field(description="largest block median over the smallest")
     trusted: bool
     reason: str = Field(description="why it is not trusted: heat, blocks that disagree; empty where it is")
-    peak_memory_mb: float | None = None
+    memory_mb: float | None = Field(None, description="growth of the runner's resident memory, as it tells it itself")
 
 
 class DeviceRecord(_Row):
