@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from edgeconv.paths import shipped
 
 Array = npt.NDArray[Any]
 
+#: Metrics of edgeconv's own, with the number of axes that their labels have.
+BUILTIN_METRICS = {"top1": 1, "top5": 1, "cosine_retrieval": 1, "mean_iou": 3}
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -25,15 +29,19 @@ class Labelled:
 
     Attributes:
         input: name of the model's input.
-        output: index of the output that holds the logits.
+        output: index of the output that is scored.
         inputs: preprocessed, [N, …]: one sample a row.
-        labels: int64 [N].
+        labels: int64 [N] or [N, H, W], as the metrics want them; of any dtype for a metric of the user's.
+        metrics: names in BUILTIN_METRICS, or "pkg.mod:function"; the first is the one that budgets are about.
+        options: `ignore_label` for mean_iou.
     """
 
     input: str
     output: int
     inputs: Array
     labels: Array
+    metrics: tuple[str, ...] = ("top1",)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,15 +88,51 @@ class CalibrationSet:
                 f"{tomlfile.place(self.path, 'labelled.output')}: `output` is {output!r}",
                 hint="write an output's index",
             )
+        metrics, options = self.metrics(), {}
+        if "ignore_label" in section:
+            options["ignore_label"] = self._whole(section, "ignore_label")
         raw, labels = self._array(array), self._array(labels_name)
-        if raw.ndim < 1 or labels.ndim != 1 or len(raw) != len(labels) or not len(raw):
+        self._check_labels(metrics, array, raw, labels)
+        inputs = preprocess(raw, self.preprocessing(), str(self.path))
+        integers = labels.dtype.kind in "iu"
+        return Labelled(name, output, inputs, labels.astype(np.int64) if integers else labels, metrics, options)
+
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics of the labelled part, the first one first. Raises CalibrationError."""
+        section = self.content.get("labelled")
+        found = section.get("metric", "top1") if isinstance(section, dict) else "top1"
+        names = [found] if isinstance(found, str) else found
+        place = tomlfile.place(self.path, "labelled.metric")
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise CalibrationError(f"{place}: `metric` is {found!r}", hint='write "top1", or a list of such names')
+        for name in names:
+            if name not in BUILTIN_METRICS and not re.fullmatch(r"[\w.]+:\w+", name):
+                near = difflib.get_close_matches(name, BUILTIN_METRICS, n=1)
+                known = f"known: {', '.join(BUILTIN_METRICS)}, or a function as pkg.mod:function"
+                raise CalibrationError(
+                    f"{place}: there is no metric {name!r}", hint=f"did you mean {near[0]!r}?" if near else known
+                )
+        return tuple(dict.fromkeys(names))
+
+    def _check_labels(self, metrics: tuple[str, ...], array: str, raw: Array, labels: Array) -> None:
+        wanted = {BUILTIN_METRICS[name] for name in metrics if name in BUILTIN_METRICS}
+        fits = labels.ndim >= 1 and all(labels.ndim == axes for axes in wanted)
+        if raw.ndim < 1 or not fits or len(raw) != len(labels) or not len(raw):
+            form = " or ".join("a class map" if axes == 3 else "one label" for axes in sorted(wanted)) or "labels"
             raise CalibrationError(
                 f"{self.path}: the array {array!r} has the shape {raw.shape}, its labels {labels.shape}",
-                hint="one label for each of at least one sample",
+                hint=f"{form} for each of at least one sample",
             )
-        if labels.dtype.kind not in "iu":
+        if wanted and labels.dtype.kind not in "iu":
             raise CalibrationError(f"{self.path}: the labels are {labels.dtype}", hint="labels are integers from 0")
-        return Labelled(name, output, preprocess(raw, self.preprocessing(), str(self.path)), labels.astype(np.int64))
+
+    def _whole(self, section: dict[str, Any], key: str) -> int:
+        value = section[key]
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise CalibrationError(
+                f"{tomlfile.place(self.path, f'labelled.{key}')}: `{key}` is {value!r}", hint="write a whole number"
+            )
+        return value
 
     def verify(self) -> None:
         """The data is what the TOML says. Raises CalibrationError."""

@@ -51,7 +51,8 @@ class Acceptance(_Section):
         min_cosine: by stage, cosine similarity with the reference.
         max_bytes: size of the final artifact.
         max_p50_ms: by runtime, median latency in milliseconds.
-        max_accuracy_drop: loss of top-1 accuracy of the final artifact against the reference, as a fraction of 1.
+        max_accuracy_drop: loss of the final artifact against the reference in the labelled set's first metric (top-1 accuracy,
+            where it names none), as a fraction of 1.
     """
 
     min_snr_db: dict[str, float] = Field(default_factory=dict)

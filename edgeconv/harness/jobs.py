@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeconv.errors import CalibrationError, MeasurementError, NonFinite
 from edgeconv.harness import metrics
+from edgeconv.harness.accuracy import evaluate
 from edgeconv.harness.runtimes import RUNTIMES, Array, Arrays, open_artifact
 from edgeconv.source import InputSpec, ModelSource
 
@@ -21,7 +22,7 @@ def reference(payload: dict[str, Any]) -> dict[str, Any]:
     """Run the original model on unseen inputs and, where there is one, on a labelled set.
 
     Payload:
-        source: the ModelSource. inputs: its specs. seeds: how many. labelled: {"npz": path, "input": name} or None.
+        source: the ModelSource. inputs: its specs. seeds: how many. labelled: as for `fidelity`, or None.
         destination: `.npz` to write: in/<seed>/<name>, out/<seed>/<name>, and logits for the labelled set.
 
     Raises:
@@ -78,7 +79,7 @@ def _refuse_nonfinite(outputs: Arrays, runtime: str) -> None:
 
 
 def _logits(run: Any, labelled: dict[str, Any]) -> Array:
-    """The labelled set's logits, one sample at a time: a .tflite has a fixed batch."""
+    """The output that the labelled set scores, [N, …], one sample at a time: a .tflite has a fixed batch."""
     data = np.load(labelled["npz"])["inputs"]
     rows = []
     for sample in data:
@@ -88,7 +89,10 @@ def _logits(run: Any, labelled: dict[str, Any]) -> Array:
                 f"the labelled set scores output {labelled['output']}, the model has {len(outputs)} (counted from 0)",
                 hint="change `output` in the [labelled] section of the calibration TOML",
             )
-        rows.append(outputs[labelled["output"]].reshape(-1))
+        found = outputs[labelled["output"]][0]
+        if labelled["metrics"] == ["mean_iou"] and found.dtype.kind == "f":
+            found = found.argmax(0).astype(np.int32)  # all that counts, and a hundredth of the bytes
+        rows.append(found)
     return np.stack(rows)
 
 
@@ -96,10 +100,11 @@ def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
     """Parity of one artifact in one runtime against the reference, and its accuracy on the labelled set.
 
     Payload:
-        runtime, artifact, layouts, reference, threads; labelled: {"npz", "input", "output"} or None.
+        runtime, artifact, layouts, reference, threads; labelled: {"npz", "input", "output", "metrics", "options", "base"}
+        or None.
 
     Returns:
-        {"parity": see `metrics.summarize`, "accuracy": {"top1", "samples", "reference_top1"} or None,
+        {"parity": see `metrics.summarize`, "accuracy": see `accuracy.evaluate`, or None,
         "contract": inputs and outputs as the runtime sees them, or None}
     """
     runtime = open_artifact(payload)
@@ -116,12 +121,11 @@ def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
     if payload["labelled"]:
         with np.load(payload["labelled"]["npz"]) as data:
             labels = data["labels"]
-        predicted = _logits(runtime.run, payload["labelled"]).argmax(-1)
-        accuracy = {
-            "top1": float((predicted == labels).mean()),
-            "reference_top1": float((arrays["logits"].argmax(-1) == labels).mean()),
-            "samples": len(labels),
-        }
+        labelled = payload["labelled"]
+        found_logits = _logits(runtime.run, labelled)
+        accuracy = evaluate(
+            labelled["metrics"], arrays["logits"], found_logits, labels, labelled["options"], Path(labelled["base"])
+        )
     contract = runtime.contract()
     return {"parity": metrics.summarize(samples), "accuracy": accuracy, "contract": contract}
 

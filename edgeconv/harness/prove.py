@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +152,22 @@ class Prover:
             self._check_labelled(data.input, data.inputs.shape[1:])
             path = self.run.folder / "labelled.npz"
             jobs.write_labelled(path, data.inputs, data.labels)
-            self._labelled = {"npz": str(path), "input": data.input, "output": data.output}
+            self._labelled = {
+                "npz": str(path),
+                "input": data.input,
+                "output": data.output,
+                "metrics": list(data.metrics),
+                "options": data.options,
+                "base": str(self.run.chain.source.base),
+            }
         return self._labelled
+
+    def _metric_digests(self) -> dict[str, str | None] | None:
+        """Content of the modules that the user's metrics are in: another text is another metric."""
+        if self.labelled is None:
+            return None
+        base = self.run.chain.source.base
+        return {name: _module_digest(name, base) for name in self.labelled.metrics() if ":" in name}
 
     def _check_labelled(self, name: str, shape: tuple[int, ...]) -> None:
         assert self.run.snapshot is not None
@@ -172,6 +188,7 @@ class Prover:
             "layouts": done.record.meta["notes"].get("layouts"),
             "reference": self._record.blob.digest,
             "labelled": self.labelled.digest if self.labelled else None,
+            "metrics": self._metric_digests(),
             "runtime": runtime,
         }
         found = self._measure(
@@ -187,17 +204,20 @@ class Prover:
         )  # fmt: skip
         result = found.result
         self.proof.parity.append({"stage": stage, "runtime": runtime, **result["parity"]})
-        if result["accuracy"]:
-            if not self.proof.accuracy:
-                top1 = result["accuracy"]["reference_top1"]
-                self.proof.accuracy.append(
-                    {"stage": "reference", "runtime": self.proof.reference, "top1": top1,
-                     "samples": result["accuracy"]["samples"]}
-                )  # fmt: skip
-            accuracy = {key: result["accuracy"][key] for key in ("top1", "samples")}
-            self.proof.accuracy.append({"stage": stage, "runtime": runtime, **accuracy})
+        for row in result["accuracy"] or []:
+            self._accuracy(stage, runtime, row)
         if result["contract"]:
             self.proof.contract = result["contract"]
+
+    def _accuracy(self, stage: str, runtime: str, row: dict[str, Any]) -> None:
+        """A metric's rows: the reference's the first time, and this stage's with its drop."""
+        common = {"metric": row["metric"], "samples": row["samples"], "interval": row["method"]}
+        if not any(known["stage"] == "reference" and known["metric"] == row["metric"] for known in self.proof.accuracy):
+            reference = {**common, **row["reference"], "drop": None, "drop_ci_low": None, "drop_ci_high": None}
+            first = sum(known["stage"] == "reference" for known in self.proof.accuracy)
+            self.proof.accuracy.insert(first, {"stage": "reference", "runtime": self.proof.reference, **reference})
+        drop = {"drop": row["drop"]["value"], **{f"drop_{end}": row["drop"][end] for end in ("ci_low", "ci_high")}}
+        self.proof.accuracy.append({"stage": stage, "runtime": runtime, **common, **row["found"], **drop})
 
     def _latency(self, runtime: str) -> None:
         assert self._record is not None
@@ -250,6 +270,18 @@ class Prover:
         self.emit(Event("measured" if found.status == "measured" else "cached", label, seconds=found.seconds))
         self.proof.measurements.append({"name": label, "status": found.status, "seconds": round(found.seconds, 3)})
         return found
+
+
+def _module_digest(metric: str, base: Path) -> str | None:
+    """Digest of the file behind "pkg.mod:function", found without importing it; None where it is not a plain file."""
+    places = [str(base), *sys.path]
+    for part in metric.partition(":")[0].split("."):
+        spec = PathFinder.find_spec(part, places)
+        if spec is None:
+            return None
+        places = list(spec.submodule_search_locations or [])
+    origin = Path(spec.origin) if spec is not None and spec.origin else None
+    return fingerprint.of_file(origin) if origin is not None and origin.is_file() else None
 
 
 def _revision() -> str:

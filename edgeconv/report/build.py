@@ -51,7 +51,7 @@ def build(run: Run, proof: Proof, target: Target, path: Path, seconds: float) ->
         reference=proof.reference,
         parity=[ParityRow(**row) for row in proof.parity],
         error_enters_at=error_entry(proof.parity),
-        accuracy=[AccuracyRow(**row) for row in proof.accuracy],
+        accuracy=[AccuracyRow(**row, top1=row["value"] if row["metric"] == "top1" else None) for row in proof.accuracy],
         latency=[LatencyRow(**row) for row in proof.latency],
         acceptance=acceptance,
         contract=proof.contract,
@@ -120,10 +120,9 @@ def checks(acceptance: Acceptance, proof: Proof, size: int) -> list[CheckRow]:
         if row["runtime"] in acceptance.max_p50_ms:
             at_most("latency p50", row["runtime"], row["p50_ms"], acceptance.max_p50_ms[row["runtime"]], "ms")
     if acceptance.max_accuracy_drop is not None and proof.accuracy:
-        reference, last = proof.accuracy[0], proof.accuracy[-1]["stage"]
-        for row in (row for row in proof.accuracy if row["stage"] == last):
-            drop = reference["top1"] - row["top1"]
-            at_most("accuracy drop", f"{last} in {row['runtime']}", drop, acceptance.max_accuracy_drop, "")
+        first, last = proof.accuracy[0]["metric"], proof.accuracy[-1]["stage"]
+        for row in (row for row in proof.accuracy if row["stage"] == last and row["metric"] == first):
+            at_most("accuracy drop", f"{last} in {row['runtime']}", row["drop"], acceptance.max_accuracy_drop, "")
     return rows
 
 

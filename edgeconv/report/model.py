@@ -51,12 +51,20 @@ class ParityRow(Row):
 
 
 class AccuracyRow(Row):
-    """Top-1 accuracy on the labelled set."""
+    """One metric of one stage on the labelled set, with its uncertainty."""
 
     stage: str = Field(description='"reference" is the original model')
     runtime: str
-    top1: float
-    samples: int
+    metric: str = Field("top1", description="top1, top5, mean_iou, cosine_retrieval, or a user's pkg.mod:function")
+    value: float = Field(description="a fraction of 1; of any size for a user's function")
+    ci_low: float = Field(description="95 % interval")
+    ci_high: float
+    interval: Literal["wilson", "bootstrap"] = Field(description="how the interval was had")
+    samples: int = Field(description="that count for the metric")
+    drop: float | None = Field(None, description="the reference's value less this one's; null for the reference")
+    drop_ci_low: float | None = Field(None, description="95 % interval, bootstrap paired by sample")
+    drop_ci_high: float | None = None
+    top1: float | None = Field(None, description="the value again where the metric is top1")
 
 
 class LatencyRow(Latency):

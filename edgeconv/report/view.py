@@ -78,10 +78,28 @@ def _check(check: str, where: str, value: float, budget: float, unit: str) -> Te
     return Text(f"rejected: {check} of {where} is {value:.4g} {unit}, the budget is {budget:.4g} {unit}", style="red")
 
 
-def _accuracy(report: Report) -> Text:
-    names = {"torch": "PyTorch", "onnxruntime": "the ONNX model"}
-    reference = report.accuracy[0]
-    last = report.steps[-1].name
-    parts = [f"{names.get(reference.runtime, reference.runtime)} {reference.top1:.1%}"]
-    parts += [f".tflite in {row.runtime} {row.top1:.1%}" for row in report.accuracy if row.stage == last]
-    return Text(f"accuracy on {reference.samples} labelled samples: {', '.join(parts)}")
+def _accuracy(report: Report) -> Table:
+    """Each stage's metrics with their intervals, and what they lost against the original model."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in ("metric", "stage", "runtime", "value", "95 % interval", "drop", "95 % interval"):
+        table.add_column(name, justify="left" if name in {"metric", "stage", "runtime"} else "right")
+    named: set[str] = set()
+    for row in sorted(report.accuracy, key=lambda row: [one.metric for one in report.accuracy].index(row.metric)):
+        head = "" if row.metric in named else f"{row.metric} of {row.samples}"
+        named.add(row.metric)
+        value, low, high = (_points(each, row.metric) for each in (row.value, row.ci_low, row.ci_high))
+        drop = "" if row.drop is None else _points(row.drop, row.metric)
+        around = (
+            ""
+            if row.drop is None
+            else f"{_points(row.drop_ci_low, row.metric)} to {_points(row.drop_ci_high, row.metric)}"
+        )
+        table.add_row(Text(head), row.stage, row.runtime, value, f"{low} to {high}", drop, around)
+    return table
+
+
+def _points(value: float | None, metric: str) -> str:
+    """A fraction as percent; a number of a user's function as it is."""
+    if value is None:
+        return ""
+    return f"{value:.4g}" if ":" in metric else f"{value + 0.0:.1%}".replace("-0.0%", "0.0%")

@@ -22,6 +22,12 @@ PARITY = {
     "max_abs_error": 0.5, "mean_abs_error": 0.1, "snr_db": 30.0, "cosine": 0.9, "nan": 0, "inf": 0, "samples": 4,
     "outputs": {},
 }  # fmt: skip
+ACCURACY = {
+    "metric": "top1", "samples": 4, "method": "wilson",
+    "reference": {"value": 0.8, "ci_low": 0.5, "ci_high": 1.0},
+    "found": {"value": 0.75, "ci_low": 0.4, "ci_high": 0.9},
+    "drop": {"value": 0.05, "ci_low": -0.1, "ci_high": 0.2},
+}  # fmt: skip
 CONTRACT = {
     "inputs": [{"name": "image", "shape": [1, 2], "dtype": "float32"}],
     "outputs": [{"name": "output", "shape": [1, 2], "dtype": "float32"}],
@@ -91,7 +97,7 @@ class Invented(Pool):
         assert Path(payload["artifact"]).read_text().startswith("model")
         if job == "latency":
             return {"p50_ms": self.ms, "runs": 5, "samples_ns": [1, 2]}
-        accuracy = {"top1": 0.75, "reference_top1": 0.8, "samples": 4} if payload["labelled"] else None
+        accuracy = [ACCURACY] if payload["labelled"] else None
         return {"parity": PARITY, "accuracy": accuracy, "contract": CONTRACT}
 
 

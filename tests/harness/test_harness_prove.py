@@ -37,9 +37,14 @@ class Digits:
     def verify(self) -> None:
         self.read.append("verify")
 
+    names: tuple[str, ...] = ("top1",)
+
     def labelled(self) -> Labelled:
         self.read.append("labelled")
-        return Labelled(self.input, 0, np.zeros((4, 2), np.float32), np.zeros(4, np.int64))
+        return Labelled(self.input, 0, np.zeros((4, 2), np.float32), np.zeros(4, np.int64), self.names)
+
+    def metrics(self) -> tuple[str, ...]:
+        return self.names
 
 
 def corrupt(path) -> None:
@@ -182,10 +187,10 @@ def test_a_labelled_set_gives_accuracy_with_the_reference_first(bench):
     bench.labelled = Digits()
     proof = bench.prove()
     assert bench.jobs == FIRST[:3]  # latency does not depend on labels
-    assert proof.accuracy == [
-        {"stage": "reference", "runtime": "torch", "top1": 0.8, "samples": 4},
-        {"stage": "copy", "runtime": "litert", "top1": 0.75, "samples": 4},
-        {"stage": "copy", "runtime": "tflite-runtime", "top1": 0.75, "samples": 4},
+    assert [(row["stage"], row["runtime"], row["value"], row["drop"]) for row in proof.accuracy] == [
+        ("reference", "torch", 0.8, None),
+        ("copy", "litert", 0.75, 0.05),
+        ("copy", "tflite-runtime", 0.75, 0.05),
     ]
     assert bench.labelled.read == ["verify", "labelled"]  # once for all jobs
     again = Digits()
@@ -200,6 +205,19 @@ def test_another_labelled_set_is_measured_again(bench):
     bench.labelled = Digits(digest="e" * 64)
     bench.prove()
     assert bench.jobs == FIRST[:3]
+
+
+def test_a_metric_of_the_users_counts_by_its_text(bench):
+    """Editing the function measures fidelity anew, and nothing else does."""
+    bench.labelled = Digits(names=("mine.parts:error",))
+    package = bench.folder / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    for text, wanted in [("a = 1", 2), ("a = 1", 0), ("a = 2", 2)]:
+        (package / "parts.py").write_text(text)
+        bench.prove()
+        assert bench.jobs.count("fidelity") == wanted
+    assert bench.payloads[-1]["labelled"]["metrics"] == ["mine.parts:error"]
 
 
 def test_a_labelled_set_that_does_not_fit_the_model_is_one_sentence(bench):

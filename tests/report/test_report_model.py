@@ -32,6 +32,13 @@ def parity(stage, snr, runtime="litert", nan=0):
     }  # fmt: skip
 
 
+def accuracy(stage, value, drop=None, metric="top1"):
+    interval = {"ci_low": value - 0.1, "ci_high": value + 0.1, "interval": "wilson"}
+    around = {"drop": drop, "drop_ci_low": drop, "drop_ci_high": drop}
+    runtime = "torch" if stage == "reference" else "litert"
+    return {"stage": stage, "runtime": runtime, "metric": metric, "value": value, "samples": 2, **interval, **around}
+
+
 def report(**changes):
     data = {
         "model": "net", "target": "android", "verdict": "accepted",
@@ -40,8 +47,7 @@ def report(**changes):
                    "seconds": 1.0, "bytes": 10, "sha256": "0" * 64}],
         "reference": "torch", "parity": [parity("tflite", 40.0)],
         "error_enters_at": {"stage": "tflite", "snr_before_db": 150.0, "snr_after_db": 40.0},
-        "accuracy": [{"stage": "reference", "runtime": "torch", "top1": 0.5, "samples": 2},
-                     {"stage": "tflite", "runtime": "litert", "top1": 0.5, "samples": 2}],
+        "accuracy": [accuracy("reference", 0.5), accuracy("tflite", 0.5, 0.0)],
         "latency": [{"stage": "tflite", "runtime": "litert", "threads": 1, **TIMES, "status": "measured"}],
         "acceptance": [], "contract": {"inputs": [], "outputs": []}, "warnings": [], "measurements": [], "host": {},
         "seconds": 2.0,
@@ -67,8 +73,11 @@ def test_each_budget_is_checked_against_its_number():
         parity=[parity("onnx", 120.0), parity("tflite", 30.0), parity("tflite", 10.0, "tflite-runtime")],
         latency=[{"runtime": "litert", "p50_ms": 3.0}],
         accuracy=[
-            {"stage": "reference", "runtime": "torch", "top1": 0.9},
-            {"stage": "tflite", "runtime": "litert", "top1": 0.8},
+            accuracy("reference", 0.9),
+            accuracy("reference", 0.9, metric="top5"),
+            accuracy("onnx", 0.5, 0.4),
+            accuracy("tflite", 0.8, 0.1),
+            accuracy("tflite", 0.2, 0.7, metric="top5"),
         ],
     )
     acceptance = Acceptance(
@@ -81,7 +90,25 @@ def test_each_budget_is_checked_against_its_number():
     assert not rows["size", "artifact"].ok
     assert not rows["latency p50", "litert"].ok
     assert not rows["accuracy drop", "tflite in litert"].ok
-    assert rows["accuracy drop", "tflite in litert"].value == pytest.approx(0.1)
+    assert rows["accuracy drop", "tflite in litert"].value == pytest.approx(0.1)  # the first metric's, the last stage's
+
+
+def test_accuracy_is_shown_by_stage_with_its_intervals():
+    from rich.console import Console
+
+    from edgeconv.report.view import render
+
+    rows = [accuracy("reference", 0.5), accuracy("onnx", 0.5, 0.0), accuracy("tflite", 0.25, 0.25)]
+    rows += [accuracy("reference", 3.25, metric="mine:mae"), accuracy("tflite", 3.5, -0.25, metric="mine:mae")]
+    console = Console(width=200, highlight=False)
+    with console.capture() as captured:
+        console.print(render(report(accuracy=rows)))
+    text = captured.get()
+    assert "top1 of 2" in text
+    assert "15.0% to 35.0%" in text
+    assert "25.0% to 25.0%" in text
+    assert "mine:mae of 2" in text
+    assert "-0.25 to -0.25" in text
 
 
 def test_a_runtime_that_is_slow_with_int8_weights_is_named_with_its_numbers():
@@ -109,7 +136,7 @@ def test_a_refusal_shows_the_number_and_the_budget_side_by_side():
     console.print(render(report(verdict="rejected", acceptance=[row])))
     text = console.export_text()
     assert "size of artifact is 101 bytes, the budget is 100 bytes" in text
-    assert "PyTorch 50.0%, .tflite in litert 50.0%" in text
+    assert "top1 of 2" in text
 
 
 @pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (1234, "1.23 kB"), (5_600_000, "5.60 MB")])
