@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeconv import calibration, paths
+from edgeconv import calibration, diagnosis, paths
 from edgeconv import target as targets
 from edgeconv.errors import (
     DeviceMissing,
@@ -56,6 +56,7 @@ class Settings:
         remeasure: measure latency and fidelity anew.
         time_limit: seconds for one stage, instead of the target's.
         emit: where events go.
+        save_repro: ONNX file to write if a stage fails: the smallest part of the graph that shows it.
     """
 
     base: Path
@@ -65,6 +66,7 @@ class Settings:
     remeasure: bool = False
     time_limit: float | None = None
     emit: Emit = silent
+    save_repro: Path | None = None
 
 
 def sample(base: Path) -> ModelSource:
@@ -107,7 +109,11 @@ def convert(source: ModelSource, target: Target, settings: Settings) -> Report:
             _require_converters()
         with store.workdir() as folder, Pool(limits, folder) as pool:
             run = Run(chain, store, pool, settings.emit, folder, settings.force)
-            run.carry_out(outlook)
+            try:
+                run.carry_out(outlook)
+            except StageError as error:
+                diagnosis.explain(error, run, pool, settings.save_repro)
+                raise
             run.file_of(run.done[-1].name)  # a damaged one is rebuilt before it is measured
             prover = Prover(run, pool, settings.emit, target.harness, labelled, settings.force or settings.remeasure)
             proof = prover.prove()
@@ -117,6 +123,25 @@ def convert(source: ModelSource, target: Target, settings: Settings) -> Report:
             report = build(run, proof, target, path, time.monotonic() - started)
             _write(run, report, proof, labelled, destination)
     return report
+
+
+def check(source: ModelSource, target: Target, settings: Settings) -> dict[str, Any]:
+    """All obstacles of a model on its way through a target, found without building or storing anything.
+
+    Returns:
+        model, target, obstacles (one row each: kind, op, module, place, reason, hint, count, nodes), and complete: False
+        where the model does not export, so that what lies behind could not be seen.
+
+    Raises:
+        SourceError: the model itself cannot be had.
+    """
+    options = {stage.name: stage.options() for stage in chain_of(source, target).stages}
+    _require_converters()
+    store = Store(settings.cache)
+    limits = Limits(settings.time_limit or target.limits.seconds)
+    with _disk_errors(settings.cache), store.workdir() as folder, Pool(limits, folder) as pool:
+        found, complete = diagnosis.obstacles(source, pool, folder, options.get("tflite", {}).get("min_runtime"))
+    return {"model": source.name, "target": target.name, "complete": complete, "obstacles": found}
 
 
 def _write(run: Run, report: Report, proof: Proof, labelled: Any, destination: Path) -> None:

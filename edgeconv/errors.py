@@ -34,6 +34,7 @@ A message says what is wrong and where; `hint` says what to try.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 EXIT_REJECTED = 40
@@ -48,16 +49,20 @@ class EdgeconvError(Exception):
         hint: what to try next, or empty.
         stage: name of the stage in which it happened, filled in by the pipeline.
         detail: long text (a worker's traceback), shown with `--traceback` only.
+        nodes: names of the nodes of the `onnx` stage's graph that it is about, where they are known.
     """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str = "", stage: str = "", detail: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", stage: str = "", detail: str = "", nodes: Iterable[str] = ()
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.stage = stage
         self.detail = detail
+        self.nodes = list(nodes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, so that an error can cross a process boundary or stand in a report."""
@@ -67,6 +72,7 @@ class EdgeconvError(Exception):
             "hint": self.hint,
             "stage": self.stage,
             "detail": self.detail,
+            "nodes": self.nodes,
         }
 
 
@@ -241,4 +247,5 @@ def from_json(data: dict[str, Any]) -> EdgeconvError:
         hint=str(data.get("hint", "")),
         stage=str(data.get("stage", "")),
         detail=str(data.get("detail", "")),
+        nodes=data.get("nodes", ()),
     )

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeconv.cli import bench, cache, show
-from edgeconv.errors import EXIT_INTERRUPTED, EXIT_REJECTED, DiskFull, EdgeconvError, UsageError
+from edgeconv.errors import EXIT_INTERRUPTED, EXIT_REJECTED, DiskFull, EdgeconvError, UnsupportedOp, UsageError
 
 #: What typer raises for a wrong command line. It lives in click, or in a private copy inside newer typers.
 _WrongUsage: type[Exception] = typer.BadParameter.__bases__[0].__bases__[0]
@@ -67,6 +67,9 @@ def run(
     force: ForceOption = False,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure anew what is cached.")] = False,
     time_limit: Annotated[float | None, typer.Option(min=0.001, metavar="SECONDS", help="For one stage.")] = None,
+    save_repro: Annotated[
+        Path | None, typer.Option(metavar="FILE.onnx", help="If a stage fails: write the smallest graph that shows it.")
+    ] = None,
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
@@ -81,7 +84,9 @@ def run(
     code = 0
     for source in sources:
         with show.Progress(f"{source.name} for {wanted.name}") as progress:
-            settings = api.Settings(base, _cache_root(cache_dir), out, force, remeasure, time_limit, progress.on_event)
+            settings = api.Settings(
+                base, _cache_root(cache_dir), out, force, remeasure, time_limit, progress.on_event, save_repro
+            )
             try:
                 report = api.convert(source, wanted, settings)
             except EdgeconvError as error:
@@ -166,6 +171,39 @@ def trace(
         _print_json(found)
     else:
         show.trace(found, top)
+
+
+@app.command()
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Declared models, or one reference.")
+    ] = None,
+    target: TargetOption = "android",
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    inputs: InputOption = None,
+    cache_dir: CacheOption = None,
+    trust: TrustOption = False,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,  # noqa: ARG001 - read by main
+) -> None:
+    """Say all of a model's obstacles at once, with op, module and source line. Builds and stores nothing."""
+    from edgeconv import api
+    from edgeconv import target as targets
+
+    if model is None and names is not None and len(names) == 1 and (":" in names[0] or Path(names[0]).suffix):
+        model, names = names[0], None
+    base = Path.cwd()
+    wanted = targets.load(target, base)
+    settings = api.Settings(base, _cache_root(cache_dir), Path("artifacts"))
+    results = []
+    for source in _sources(base, names, model, weights, inputs, None, None, trust):
+        results.append(api.check(source, wanted, settings))
+        if not as_json:
+            show.obstacles(results[-1])
+    if as_json:
+        _print_json(results[0] if len(results) == 1 else {"checks": results})
+    raise typer.Exit(UnsupportedOp.exit_code if any(result["obstacles"] for result in results) else 0)
 
 
 @app.command()

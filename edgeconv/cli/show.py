@@ -193,6 +193,27 @@ def inspection(found: dict[str, Any]) -> None:
     console.print(largest)
 
 
+def obstacles(result: dict[str, Any]) -> None:
+    """What `check` found: for each obstacle the op, where in the model, why, and what to try."""
+    console = _out()
+    found = result["obstacles"]
+    title = f"{result['model']} for {result['target']}"
+    if not found:
+        console.print(f"[green]✓[/green] {escape(title)}: no obstacles")
+        return
+    console.print(f"{escape(title)}: {len(found)} obstacle{'s' if len(found) > 1 else ''}")
+    for row in found:
+        times = f" ({row['count']} times)" if row["count"] > 1 else ""
+        module = f" in {row['module']!r}" if row["module"] else ""
+        console.print(f"[red]✗[/red] {escape((row['op'] or row['kind']) + module + times)}: {escape(row['reason'])}")
+        if row["place"]:
+            console.print(f"    {escape(row['place'])}")
+        if row["hint"]:
+            console.print(f"    [bold]try[/bold]: {escape(row['hint'])}")
+    if not result["complete"]:
+        console.print("The model does not export yet: what lies behind that is seen once these are gone.")
+
+
 def targets(found: Sequence[Any]) -> None:
     """Targets as a table."""
     table = Table("target", "stages", "summary", box=None, pad_edge=False)

@@ -62,7 +62,7 @@ def _original(source: ModelSource) -> tuple[Any, str]:
 
     def run(inputs: Arrays) -> Arrays:
         tensors = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
-        found = loading.flatten(loading.call(module, tensors))
+        found = loading.outputs_of(module, tensors)
         return {name: np.asarray(tensor.detach().numpy()) for name, tensor in found.items()}
 
     return run, "torch"

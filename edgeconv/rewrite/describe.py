@@ -9,6 +9,10 @@ from typing import Any
 
 #: The key under which torch.onnx keeps the names of the modules around a node.
 SCOPES = "pkg.torch.onnx.name_scopes"
+#: The key under which it keeps the lines that led to a node; only while the `onnx` stage works.
+TRACE = "pkg.torch.onnx.stack_trace"
+#: The key under which a node made later keeps the name of the `onnx` stage's node that it stands for.
+ORIGIN = "edgeconv.node"
 
 
 def describe_nodes(nodes: Iterable[Any], most: int = 3) -> str:
@@ -32,6 +36,12 @@ def module_of(node: Any) -> str:
     except (SyntaxError, ValueError):
         names = []
     return str(names[-2]) if len(names) > 1 else ""
+
+
+def origins(nodes: Iterable[Any]) -> list[str]:
+    """Names of the `onnx` stage's nodes that `onnx.NodeProto`s stand for, as far as they are known."""
+    found = [entry.value for node in nodes for entry in node.metadata_props if entry.key == ORIGIN]
+    return list(dict.fromkeys(found))
 
 
 def _place(node: Any) -> str:

@@ -158,21 +158,26 @@ def to_opset_13(model: ir.Model) -> dict[str, int]:
     return counts
 
 
+def misfits(model: ir.Model) -> list[tuple[ir.Node, str]]:
+    """The nodes that opset 13 cannot hold, with the reason for each."""
+    reasons = {id(node): reason for node, reason in refused(model)}
+    found = [(node, reasons.get(id(node)) or misfit(node, model.opset_imports)) for node in nodes(model)]
+    return [(node, reason) for node, reason in found if reason]
+
+
 def _check(model: ir.Model) -> None:
     """Raise for all nodes that opset 13 cannot hold."""
-    reasons = {id(node): reason for node, reason in refused(model)}
-    places: dict[tuple[str, str], list[str]] = {}
-    for node in nodes(model):
-        reason = reasons.get(id(node)) or misfit(node, model.opset_imports)
-        if reason:
-            places.setdefault((node.op_type, reason), []).append(module_path(node) or "the model itself")
-    if not places:
+    left = misfits(model)
+    if not left:
         return
+    places: dict[tuple[str, str], list[str]] = {}
+    for node, reason in left:
+        places.setdefault((node.op_type, reason), []).append(module_path(node) or "the model itself")
     found = [f"{op} ({reason}) in {', '.join(dict.fromkeys(where))}" for (op, reason), where in sorted(places.items())]
-    count = sum(map(len, places.values()))
     raise UnsupportedOp(
-        f"{count} operator{'s' if count > 1 else ''} cannot be expressed at opset {OPSET}: {'; '.join(found)}",
+        f"{len(left)} operator{'s' if len(left) > 1 else ''} cannot be expressed at opset {OPSET}: {'; '.join(found)}",
         hint="replace the named modules by ones that need other operators",
+        nodes=[node.name for node, _ in left if node.name],
     )
 
 

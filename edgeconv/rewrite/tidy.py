@@ -7,6 +7,7 @@ from typing import Any
 import onnx_ir as ir
 
 from edgeconv.rewrite.base import SCOPES, nodes, run
+from edgeconv.rewrite.describe import ORIGIN
 from edgeconv.rewrite.drop_zero import DropZero
 from edgeconv.rewrite.fold_affine import FoldAffine
 from edgeconv.rewrite.fold_shuffle import FoldShuffle
@@ -96,7 +97,7 @@ def _rename(model: ir.Model, inputs: list[str], outputs: list[str]) -> None:
 
 
 def strip(proto: Any) -> None:
-    """Remove from an `onnx.ModelProto` what names files and lines; the module path of each node stays.
+    """Remove from an `onnx.ModelProto` what names files and lines; the module path of each node stays, and its name.
 
     The same model in another folder, or with another comment in its source, then gives the same bytes.
     """
@@ -109,7 +110,7 @@ def strip(proto: Any) -> None:
         node.doc_string = ""
         kept = [(entry.key, entry.value) for entry in node.metadata_props if entry.key == SCOPES]
         del node.metadata_props[:]
-        for key, value in kept:
+        for key, value in [*kept, (ORIGIN, node.name)]:
             node.metadata_props.add(key=key, value=value)
     for value in [*proto.graph.input, *proto.graph.output, *proto.graph.initializer]:
         value.doc_string = ""

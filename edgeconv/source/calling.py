@@ -132,6 +132,20 @@ def flatten(output: Any) -> dict[str, Any]:
     return found
 
 
+def outputs_of(module: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run the module; its outputs by name. One that is called like an input gets "_output" behind: a graph has one namespace.
+
+    Raises:
+        InputMismatch: the forward raises on these inputs.
+    """
+    found: dict[str, Any] = {}
+    for name, tensor in flatten(call(module, inputs)).items():
+        while name in inputs or name in found:
+            name += "_output"  # noqa: PLW2901
+        found[name] = tensor
+    return found
+
+
 def dtype_of(tensor: Any) -> str:
     """Numpy's name of a tensor's dtype."""
     return str(tensor.dtype).removeprefix("torch.")

@@ -25,6 +25,7 @@ from edgeconv.source.calling import (
     check_deterministic,
     first_line,
     flatten,
+    outputs_of,
     parameter_names,
     place,
     to_eval,
@@ -35,7 +36,7 @@ from edgeconv.source.inputs import InputSpec
 from edgeconv.source.model import ModelSource, Snapshot
 from edgeconv.source.observe import Observer
 
-__all__ = ["Loaded", "call", "flatten", "load", "place", "probe"]
+__all__ = ["Loaded", "call", "flatten", "load", "outputs_of", "place", "probe"]
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,7 @@ class Onnx(Stage):
         from edgeconv.rewrite.spell_rnn import SpellRnn
 
         source = ModelSource.from_json(json.loads(job.source.read_text()))
-        if source.kind == "onnx":
-            model, inputs, outputs, notes = _from_file(source)
-        else:
-            model, inputs, outputs, notes = _from_torch(source)
+        model, inputs, outputs, notes = graph_of(source)
         passes = to_opset_13(model)
         passes |= run(model, [SpellRnn()])
         passes |= tidy.tidy(model, inputs, outputs)
@@ -89,6 +86,15 @@ class Onnx(Stage):
             raise BadOutput(f"onnxruntime does not load the exported graph: {str(error).splitlines()[0]}") from error
 
 
+def graph_of(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, Any]]:
+    """The onnx_ir model of whatever opset, its input and output names, and notes.
+
+    Raises:
+        SourceError, StageError: the model cannot be had, or does not export.
+    """
+    return _from_file(source) if source.kind == "onnx" else _from_torch(source)
+
+
 def _save(proto: Any, job: Job) -> None:
     import onnx
 
@@ -113,7 +119,7 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
     from edgeconv.stages import onnx_translate
 
     loaded = loading.load(source)
-    outputs = list(loading.flatten(loading.call(loaded.module, loaded.example)))
+    outputs = list(loading.outputs_of(loaded.module, loaded.example))
     if not outputs:
         raise StageError("the model's forward returns no tensor", hint="return a tensor, or a tuple or dict of tensors")
     what = loaded.program if loaded.program is not None else loaded.module
@@ -126,12 +132,12 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
                 optimize=True, custom_translation_table=onnx_translate.table(),
             )  # fmt: skip
     except Exception as error:
-        raise _export_error(error) from error
+        raise _export_error(error, loaded) from error
     notes = {"warnings": list(loaded.warnings)}
     return program.model, list(loaded.example), outputs, notes
 
 
-def _export_error(error: BaseException) -> StageError:
+def _export_error(error: BaseException, loaded: Any) -> StageError:
     """What stopped the exporter: the innermost cause says it best."""
     from edgeconv.source import loading
 
@@ -144,13 +150,40 @@ def _export_error(error: BaseException) -> StageError:
     text = lines[0][:400] if lines else kinds[-1]
     if "DispatchError" in kinds or "No ONNX function found" in str(error):
         return UnsupportedOp(
-            f"PyTorch's ONNX exporter has no translation: {text}",
+            f"PyTorch's ONNX exporter has no translation: {_untranslated(loaded) or text}",
             hint="replace that operator in the model by others that compute the same",
         )
+    where = loading.place(error) or _trace_of(causes)
     return StageError(
-        f"torch.export could not trace the model{loading.place(error)}: {kinds[-1]}: {text}",
-        hint="control flow that depends on tensor values cannot be exported; use torch.where or torch.cond there",
+        f"torch.export could not trace the model{where}: {kinds[-1]}: {text}",
+        hint="control flow that depends on tensor values cannot be exported: use torch.where or torch.cond there; "
+        "`edgeconv check` names all such places",
     )
+
+
+def _untranslated(loaded: Any) -> str:
+    """All operators without a translation, each with its module and line."""
+    import torch
+
+    from edgeconv.stages import witness
+
+    try:
+        program = loaded.program or torch.export.export(loaded.module, (), kwargs=dict(loaded.example))
+    except Exception:  # noqa: BLE001 - then the exporter's own words must do
+        return ""
+    found = witness.grouped(witness.untranslated(program))
+    parts = [
+        f"{entry['op']} in {entry['module'] or 'the model'!r} ({entry['place'] or 'line unknown'})" for entry in found
+    ]
+    return "; ".join(parts)
+
+
+def _trace_of(causes: list[BaseException]) -> str:
+    """The line that a data-dependent error of torch.export quotes, such as " (net.py:7: if x.sum() > 0:)"."""
+    from edgeconv.stages import witness
+
+    places = [witness.place_in(str(cause)) for cause in causes]
+    return next((f" ({place})" for place in reversed(places) if place), "")
 
 
 def _from_file(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, Any]]:

@@ -14,10 +14,11 @@ import logging
 import re
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 from edgeconv.errors import UnsupportedOp
-from edgeconv.rewrite.describe import describe_nodes
+from edgeconv.rewrite.describe import describe_nodes, origins
 
 _registered: list[bool] = []
 
@@ -90,11 +91,17 @@ def missing_ops(model: Any, opset: int) -> list[Any]:
     ]
 
 
-def concrete_function(model: Any, opset: int) -> Any:
+def concrete_function(model: Any, opset: int, on_refusal: Callable[[Any, BaseException], None] | None = None) -> Any:
     """Trace an `onnx.ModelProto` of static or partly dynamic shape into a TensorFlow concrete function.
 
     The function takes the graph's inputs by keyword and returns a dict in the order of the graph's outputs.
     AutoGraph is tried only where a handler turns out to need it (Python control flow over tensors).
+
+    Args:
+        model: all types and shapes known as far as they can be.
+        opset: of the model.
+        on_refusal: told of each node that no handler takes; stand-ins of its outputs' shapes then take its place, so that
+            the rest can be seen too. Without it the first such node is an error.
 
     Raises:
         UnsupportedOp: a handler refused its node; the message names it.
@@ -114,6 +121,10 @@ def concrete_function(model: Any, opset: int) -> Any:
         for value in [*model.graph.value_info, *model.graph.output]
         if value.type.tensor_type.HasField("shape")
     }
+    kinds = {
+        value.name: data_type.onnx2tf(value.type.tensor_type.elem_type)
+        for value in [*model.graph.value_info, *model.graph.output]
+    }
     variables = TFModuleHelper._create_handlers_variables_for_graph(table, model.graph, dict(weights))
 
     def forward(**inputs: Any) -> dict[str, Any]:
@@ -126,10 +137,14 @@ def concrete_function(model: Any, opset: int) -> Any:
                 with tf.name_scope(scope_of(node)):
                     results = TensorflowBackend._onnx_node_to_tensorflow_op(wrapped, tensors, table)
             except Exception as error:
-                raise UnsupportedOp(
-                    f"onnx-tf cannot take {describe_nodes([node])}: {_first_line(error)}",
-                    hint="try another spelling of that layer in the model",
-                ) from error
+                if on_refusal is None:
+                    raise UnsupportedOp(
+                        f"onnx-tf cannot take {describe_nodes([node])}: {_first_line(error)}",
+                        hint="try another spelling of that layer in the model",
+                        nodes=origins([node]),
+                    ) from error
+                on_refusal(node, error)
+                results = [_stand_in(tf, inputs, kinds.get(name), shapes.get(name)) for name in wrapped.outputs]
             for name, result in zip(wrapped.outputs, results, strict=False):
                 if name in shapes and isinstance(result, tf.Tensor):
                     result.set_shape(shapes[name])
@@ -150,6 +165,12 @@ def concrete_function(model: Any, opset: int) -> Any:
         if "graph execution" not in str(error.__cause__) and "symbolic" not in str(error.__cause__):
             raise
         return tf.function(forward, autograph=True).get_concrete_function(**signature)
+
+
+def _stand_in(tf: Any, inputs: dict[str, Any], kind: Any, shape: list[int | None] | None) -> Any:
+    """A tensor of that type and shape, computed from the model's inputs so that nothing behind it is folded away."""
+    seed = tf.reduce_max(tf.cast(tf.reshape(next(iter(inputs.values())), [-1]), tf.float32))
+    return tf.cast(tf.broadcast_to(seed, [n or 1 for n in shape or []]), kind or tf.float32)
 
 
 def scope_of(node: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeconv.artifact import Kind
 from edgeconv.errors import BadOutput, UnsupportedOp
-from edgeconv.rewrite.describe import describe_nodes, module_of
+from edgeconv.rewrite.describe import describe_nodes, module_of, origins
 from edgeconv.stage import Job, Stage
 
 #: Where TensorFlow lets others keep files in a SavedModel; holds names, order and the quantizer's weights' digests.
@@ -73,7 +73,11 @@ class SavedModel(Stage):
         quantized = [_describe(weight, sidecar.parent / f"weight_{i}.npy") for i, weight in enumerate(prepared.weights)]
         sidecar.write_text(json.dumps({"inputs": inputs, "outputs": outputs, "quantized": quantized}, indent=1))
         places = {
-            onnx_tf_compat.scope_of(node): {"text": describe_nodes([node]), "module": module_of(node) or node.name}
+            onnx_tf_compat.scope_of(node): {
+                "text": describe_nodes([node]),
+                "module": module_of(node) or node.name,
+                "nodes": origins([node]),
+            }
             for node in proto.graph.node
         }
         (job.destination / NODES).write_text(json.dumps(places, indent=1))
@@ -148,6 +152,7 @@ def _refuse_missing(proto: Any) -> None:
         raise UnsupportedOp(
             f"no TensorFlow translation for {describe_nodes(missing)}",
             hint="replace that operator in the model by others that compute the same",
+            nodes=origins(missing),
         )
 
 

@@ -73,7 +73,7 @@ class Tflite(Stage):
         try:
             data = converter.convert()
         except Exception as error:
-            raise _refusal(error, {scope: place["text"] for scope, place in places.items()}) from error
+            raise _refusal(error, places) from error
         plain = job.scratch / "float.tflite"
         plain.write_bytes(data)
         model = flatbuffer.read(plain)
@@ -231,27 +231,38 @@ def _ensure_runs(data: bytes) -> None:
         raise BadOutput(f"LiteRT does not run the .tflite: {str(error).strip().splitlines()[0][:300]}") from error
 
 
-def _refusal(error: BaseException, places: dict[str, str]) -> StageError:
+def _refusal(error: BaseException, places: dict[str, dict[str, Any]]) -> StageError:
     """The converter's long text, as one sentence that names the ops and where in the model they come from.
 
     Args:
         error: what `TFLiteConverter.convert` raised.
-        places: by TensorFlow name scope, the ONNX op and PyTorch module.
+        places: by TensorFlow name scope, the ONNX op, PyTorch module and nodes.
     """
     text = str(error)
-    found: dict[str, list[str]] = {}
-    for location, op in re.findall(r"error: loc\((.*?)\): '(tf\.\w+)' op is neither", text):
-        scope = re.search(r'"(n_\w+)/', location)
-        found.setdefault(op, []).append(places.get(scope[1], "") if scope else "")
-    for op in re.findall(r"(?:Select|Custom) ops: ([\w, .]+)", text) if not found else []:
-        found.setdefault(op, [])
+    found = not_builtin(text)
     if found:
-        names = [f"{op}, from {' and '.join(dict.fromkeys(filter(None, where)))}" if any(where) else op
-                 for op, where in found.items()]  # fmt: skip
+        texts = {op: [places[scope]["text"] for scope in scopes if scope in places] for op, scopes in found.items()}
+        names = [f"{op}, from {' and '.join(dict.fromkeys(where))}" if where else op for op, where in texts.items()]
         return UnsupportedOp(
             f"TFLite has no builtin for {'; '.join(names)}",
             hint="replace that operator in the model by others that compute the same",
             detail=text[:4000],
+            nodes=[n for scopes in found.values() for scope in scopes for n in places.get(scope, {}).get("nodes", [])],
         )
     lines = [line for line in text.strip().splitlines() if line.strip()] or [type(error).__name__]
-    return StageError(f"the TFLite converter failed: {lines[0][:400]}", detail=text[:4000])
+    scopes = [scope for scope in re.findall(r'"(n_\w+)/', text) if scope in places]
+    return StageError(
+        f"the TFLite converter failed: {lines[0][:400]}", detail=text[:4000],
+        nodes=[node for scope in dict.fromkeys(scopes) for node in places[scope].get("nodes", [])],
+    )  # fmt: skip
+
+
+def not_builtin(text: str) -> dict[str, list[str]]:
+    """By TensorFlow op, the name scopes that a converter's error complains of; without scopes where it names none."""
+    found: dict[str, list[str]] = {}
+    for location, op in re.findall(r"error: loc\((.*?)\): '(tf\.\w+)' op is neither", text):
+        scope = re.search(r'"(n_\w+)/', location)
+        found.setdefault(op, []).extend([scope[1]] if scope else [])
+    for op in re.findall(r"(?:Select|Custom) ops: ([\w, .]+)", text) if not found else []:
+        found.setdefault(op, [])
+    return found

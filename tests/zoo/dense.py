@@ -184,14 +184,14 @@ class Diffusion(nn.Module):
         self.time = nn.Sequential(nn.Linear(32, 64), nn.SiLU(), nn.Linear(64, 64))
         self.first, self.last = nn.Conv2d(4, 32, 3, padding=1), nn.Conv2d(32, 4, 3, padding=1)
         self.down, self.mid, self.up = Residual(32, 32, 64), Residual(32, 32, 64), Residual(64, 32, 64)
-        self.half, self.attend = nn.Conv2d(32, 32, 3, 2, 1), SpatialAttention(32)
+        self.shrink, self.attend = nn.Conv2d(32, 32, 3, 2, 1), SpatialAttention(32)
         self.cross, self.norm = nn.MultiheadAttention(32, 4, kdim=24, vdim=24, batch_first=True), nn.LayerNorm(32)
 
     def forward(self, noisy: torch.Tensor, step: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         angle = step[:, None] * 1000 * torch.exp(-torch.arange(16) * 0.58)
         time = self.time(torch.cat([angle.sin(), angle.cos()], -1))
         skip = self.down(self.first(noisy), time)
-        x = self.attend(self.mid(self.half(skip), time))
+        x = self.attend(self.mid(self.shrink(skip), time))
         flat = x.flatten(2).mT
         x = (flat + self.cross(self.norm(flat), text, text, need_weights=False)[0]).mT.reshape(x.shape)
         return self.last(self.up(torch.cat([skip, F.interpolate(x, scale_factor=2)], 1), time))
