@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeconv.harness.metrics import compare
-from edgeconv.harness.runtimes import LiteRt, Relaid
+from edgeconv.harness.runtimes import open_artifact
 from edgeconv.source import loading
 from edgeconv.stages.onnx import Onnx
 from edgeconv.stages.quantize import Quantize
@@ -64,7 +64,9 @@ def through(text, tmp_path, *, quantized):
     first, last = Onnx(), Tflite(mode="dynamic" if quantized else "float32")
     stages = [first, *([Quantize()] if quantized else []), SavedModel(), last]
     paths, notes = run_stages(source, stages, tmp_path / "chain")
-    runtime = Relaid(LiteRt(paths["tflite"], 1), notes["tflite"]["layouts"])
+    runtime = open_artifact(
+        {"runtime": "litert", "artifact": paths["tflite"], "threads": 1, "layouts": notes["tflite"]["layouts"]}
+    )
     loaded = loading.load(source)
     generator = np.random.default_rng(5)
     inputs = {spec.name: spec.sample(generator) for spec in loaded.inputs}
