@@ -66,6 +66,9 @@ def run(
     trust: TrustOption = False,
     force: ForceOption = False,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure anew what is cached.")] = False,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="Convert only: no fidelity, no latency, no verdict.")
+    ] = False,
     time_limit: Annotated[float | None, typer.Option(min=0.001, metavar="SECONDS", help="For one stage.")] = None,
     save_repro: Annotated[
         Path | None, typer.Option(metavar="FILE.onnx", help="If a stage fails: write the smallest graph that shows it.")
@@ -85,7 +88,15 @@ def run(
     for source in sources:
         with show.Progress(f"{source.name} for {wanted.name}") as progress:
             settings = api.Settings(
-                base, _cache_root(cache_dir), out, force, remeasure, time_limit, progress.on_event, save_repro
+                base,
+                _cache_root(cache_dir),
+                out,
+                force,
+                remeasure,
+                time_limit,
+                progress.on_event,
+                save_repro,
+                not unproven,
             )
             try:
                 report = api.convert(source, wanted, settings)
@@ -101,7 +112,7 @@ def run(
                 code = code if code not in (0, EXIT_REJECTED) else error.exit_code
                 continue
         results.append(report.model_dump(mode="json"))
-        code = code or (0 if report.accepted else EXIT_REJECTED)
+        code = code or (EXIT_REJECTED if report.verdict == "rejected" else 0)
         if not as_json:
             show.report(report)
     if as_json:

@@ -130,6 +130,12 @@ def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
     return {"parity": metrics.summarize(samples), "accuracy": accuracy, "contract": contract}
 
 
+def contract(payload: dict[str, Any]) -> dict[str, Any]:
+    """Inputs and outputs of an artifact; none where its kind does not keep them."""
+    found: dict[str, Any] = open_artifact(payload).contract() or {}
+    return found
+
+
 def _same_shape(wanted: Arrays, found: Arrays) -> None:
     if list(wanted) != list(found):
         raise MeasurementError(f"the outputs are {list(found)}, the original model's are {list(wanted)}")

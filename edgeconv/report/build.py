@@ -41,16 +41,16 @@ def build(run: Run, proof: Proof, target: Target, path: Path, seconds: float) ->
     """
     assert run.snapshot is not None
     final = run.done[-1].artifact
-    acceptance = checks(target.acceptance, proof, final.bytes)
+    acceptance = checks(target.acceptance, proof, final.bytes) if proof.parity else []
     return Report(
         model=run.chain.source.name,
         target=target.name,
-        verdict="accepted" if all(row.ok for row in acceptance) else "rejected",
+        verdict=("accepted" if all(row.ok for row in acceptance) else "rejected") if proof.parity else "unproven",
         artifact=ArtifactRow(path=str(path), bytes=final.bytes, sha256=final.digest),
         steps=[_step(done) for done in run.done],
         reference=proof.reference,
         parity=[ParityRow(**row) for row in proof.parity],
-        error_enters_at=error_entry(proof.parity),
+        error_enters_at=error_entry(proof.parity) if proof.parity else None,
         accuracy=[AccuracyRow(**row, top1=row["value"] if row["metric"] == "top1" else None) for row in proof.accuracy],
         latency=[LatencyRow(**row) for row in proof.latency],
         acceptance=acceptance,
@@ -205,8 +205,13 @@ def _turned(entry: dict[str, Any], layouts: dict[str, list[int]]) -> dict[str, A
     return {**entry, "shape": [entry["shape"][axis] for axis in perm]} if perm else entry
 
 
-def assert_contract(run: Run, proof: Proof, outputs: list[dict[str, Any]]) -> None:
+def assert_contract(run: Run, proof: Proof, outputs: list[dict[str, Any]] | None) -> None:
     """Names, order, shapes and dtypes of the final artifact are the original model's.
+
+    Args:
+        run: with all steps done.
+        proof: holds the contract as the artifact has it.
+        outputs: the original model's; None where it was not run.
 
     Raises:
         BadOutput: with the first difference.
@@ -215,6 +220,8 @@ def assert_contract(run: Run, proof: Proof, outputs: list[dict[str, Any]]) -> No
     inputs = [{"name": s.name, "shape": list(s.shape), "dtype": s.dtype} for s in run.snapshot.inputs]
     layouts = run.done[-1].record.meta["notes"].get("layouts", {})
     for side, model in (("inputs", inputs), ("outputs", outputs)):
+        if model is None:
+            continue
         wanted = [_turned(entry, layouts.get(side, {})) for entry in model]
         found = proof.contract.get(side, [])
         if [entry["name"] for entry in found] != [entry["name"] for entry in wanted]:

@@ -102,12 +102,14 @@ class Report(Row):
     schema_version: int = SCHEMA_VERSION
     model: str
     target: str
-    verdict: Literal["accepted", "rejected"]
+    verdict: Literal["accepted", "rejected", "unproven"] = Field(
+        description="unproven: converted only, on the user's word; nothing was measured"
+    )
     artifact: ArtifactRow
     steps: list[StepRow]
     reference: str = Field(description="what computed the reference outputs: torch, or onnxruntime for an ONNX source")
     parity: list[ParityRow]
-    error_enters_at: ErrorEntry
+    error_enters_at: ErrorEntry | None = Field(description="null where nothing was measured")
     accuracy: list[AccuracyRow]
     latency: list[LatencyRow]
     acceptance: list[CheckRow]

@@ -25,11 +25,14 @@ def milliseconds(value: float | None) -> str:
 
 def render(report: Report) -> RenderableType:
     """Tables of steps with parity, of the runtimes, and the verdict."""
-    parts: list[RenderableType] = [_steps(report), _runtimes(report)]
+    parts: list[RenderableType] = [_steps(report)]
+    if report.latency:
+        parts.append(_runtimes(report))
     entry = report.error_enters_at
-    told = f"The error enters at {entry.stage}: {entry.snr_before_db:.0f} → {entry.snr_after_db:.1f} dB."
-    lost = entry.snr_before_db - entry.snr_after_db
-    parts.append(Text(told if lost > 0 else "Every stage is exact to float rounding.", style="dim"))
+    if entry is not None:
+        told = f"The error enters at {entry.stage}: {entry.snr_before_db:.0f} → {entry.snr_after_db:.1f} dB."
+        lost = entry.snr_before_db - entry.snr_after_db
+        parts.append(Text(told if lost > 0 else "Every stage is exact to float rounding.", style="dim"))
     parts += [Text(f"warning: {warning}", style="yellow") for warning in report.warnings]
     parts += [
         Text(f"doubt: latency in {row.runtime}: {reason.text}", style="yellow")
@@ -39,7 +42,7 @@ def render(report: Report) -> RenderableType:
     parts += [_check(row.check, row.where, row.value, row.budget, row.unit) for row in report.acceptance if not row.ok]
     if report.accuracy:
         parts.append(_accuracy(report))
-    colour = "green" if report.accepted else "red"
+    colour = {"accepted": "green", "rejected": "red"}.get(report.verdict, "yellow")
     parts.append(
         Text.assemble(
             (f"{report.verdict}", f"bold {colour}"),
@@ -55,8 +58,10 @@ def _steps(report: Report) -> Table:
         table.add_column(name, justify="left" if name in {"stage", "status", "runtime"} else "right", no_wrap=True)
     for step in report.steps:
         rows = [row for row in report.parity if row.stage == step.name]
+        head = (step.name, step.status, f"{step.seconds:.1f} s" if step.seconds else "", size(step.bytes))
+        if not rows:
+            table.add_row(*head)
         for position, row in enumerate(rows):
-            head = (step.name, step.status, f"{step.seconds:.1f} s" if step.seconds else "", size(step.bytes))
             agrees = "" if row.top1_agreement is None else f"{row.top1_agreement:.0%}"
             numbers = (row.runtime, f"{row.snr_db:.1f} dB", f"{row.max_abs_error:.2g}", agrees)
             table.add_row(*(head if position == 0 else ("",) * 4), *numbers)

@@ -175,6 +175,22 @@ def test_an_onnx_file(cli, write, opset):
 
 
 @pytest.mark.slow
+@pytest.mark.slice
+def test_a_conversion_without_proof_says_so_and_a_later_run_proves_it(cli, write):
+    write("targets/quick.toml", WHOLE)
+    said = cli("run", "--model", "net.py:make", "--target", "quick", "--unproven", "--json")
+    assert said.code == 0
+    report = json.loads(said.out)
+    assert report["verdict"] == "unproven"
+    assert report["parity"] == report["latency"] == report["measurements"] == []
+    manifest = json.loads((cli.folder / report["artifact"]["path"]).with_name("manifest.json").read_text())
+    assert manifest["runtime"]["proven_on"] == manifest["fidelity"] == []
+    proven = accepted(cli("run", "--model", "net.py:make", "--target", "quick", "--json"))
+    assert {step["status"] for step in proven["steps"]} == {"cached"}
+    assert proven["artifact"]["sha256"] == report["artifact"]["sha256"]
+
+
+@pytest.mark.slow
 def test_a_program_and_a_trusted_script(cli, write):
     write("targets/quick.toml", WHOLE)
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU()).eval()
