@@ -10,7 +10,9 @@ from edgeconv.rewrite.base import SCOPES, nodes, run
 from edgeconv.rewrite.describe import ORIGIN
 from edgeconv.rewrite.drop_zero import DropZero
 from edgeconv.rewrite.fold_affine import FoldAffine
+from edgeconv.rewrite.fold_scale import FoldScale
 from edgeconv.rewrite.fold_shuffle import FoldShuffle
+from edgeconv.rewrite.fuse_views import FuseViews
 from edgeconv.rewrite.infer_shapes import infer_shapes
 
 #: Largest constant, in elements, that is computed from (an embedding table that is transposed); a sixteenth of it may be made
@@ -32,7 +34,7 @@ def tidy(model: ir.Model, inputs: list[str], outputs: list[str]) -> dict[str, in
     before = sum(1 for _ in nodes(model))
     fold(model)
     infer_shapes(model)
-    dropped = run(model, [DropZero(), FoldAffine(), FoldShuffle()])
+    dropped = run(model, [DropZero(), FoldAffine(), FoldScale(), FoldShuffle(), FuseViews()])
     fold(model)
     _rename(model, inputs, outputs)
     return {**dropped, "fold_constants": before - sum(1 for _ in nodes(model))}

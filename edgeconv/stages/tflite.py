@@ -43,6 +43,7 @@ class Tflite(Stage):
         "edgeconv.rewrite.dense_as_conv",
         "edgeconv.rewrite.flatbuffer",
         "edgeconv.rewrite.merge_pad",
+        "edgeconv.rewrite.merge_reshapes",
         "edgeconv.rewrite.op_versions",
         "edgeconv.rewrite.precision",
         "edgeconv.rewrite.split_depthwise",
@@ -61,7 +62,7 @@ class Tflite(Stage):
         import numpy as np
         import tensorflow as tf
 
-        from edgeconv.rewrite import carry_int8, flatbuffer, merge_pad, op_versions, split_depthwise
+        from edgeconv.rewrite import carry_int8, flatbuffer, merge_pad, merge_reshapes, op_versions, split_depthwise
         from edgeconv.rewrite.store_half import store_half
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(job.source), signature_keys=["serving_default"])
@@ -88,6 +89,7 @@ class Tflite(Stage):
             carried = carry_int8.carry(model, wanted, dynamic, fastest=self.compute == "fastest")
         parted = split_depthwise.split(model)
         merge_pad.merge(model)
+        merge_reshapes.merge(model)
         halves = store_half(model) if self.mode == "float16" else 0
         oldest = op_versions.declare(model)
         self._refuse_newer(op_versions.needs(model))
