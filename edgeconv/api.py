@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,21 +14,15 @@ from typing import TYPE_CHECKING, Any
 from edgeconv import calibration, diagnosis, paths
 from edgeconv import target as targets
 from edgeconv.errors import (
-    DeviceMissing,
-    DeviceRefused,
     EdgeconvError,
     InputMismatch,
-    MeasurementError,
     MissingExtra,
     StageError,
     UsageError,
 )
-from edgeconv.harness import Options, Proof, Prover, devices, machine_of, measure, version_of
-from edgeconv.harness.devices import Order
-from edgeconv.harness.files import ModelFile
+from edgeconv.harness import Proof, Prover
 from edgeconv.pipeline import Chain, Emit, Event, Pool, Run, Step, silent
-from edgeconv.report import BenchRecord, Report, assert_contract, build, manifest, publish, write_json
-from edgeconv.report import bench as bench_record
+from edgeconv.report import Report, assert_contract, build, manifest, publish, write_json
 from edgeconv.source import InputSpec, ModelSource, parse_input, parse_reference
 from edgeconv.stage import make
 from edgeconv.stages import STAGES
@@ -232,58 +225,6 @@ def trace(source: ModelSource, target: Target, settings: Settings, samples: int 
     reference = "onnxruntime" if graph else "torch"
     about = {"model": source.name, "target": target.name, "sha256": last.artifact.digest, "reference": reference}
     return {"schema_version": 1, **about, **found}
-
-
-def bench(file: ModelFile, runtime: str, options: Options, tell: Callable[[str], None]) -> BenchRecord:
-    """Measure one file in one runtime on this machine.
-
-    What ends a measurement (the file crashes its runtime, hangs, does not load) is an error inside the record: other
-    files can still be measured. What the user got wrong is raised.
-
-    Args:
-        file: see `edgeconv.harness.files.look`.
-        runtime: one that takes it, see `edgeconv.harness.files.runtime_for`.
-        options: how.
-        tell: told what is being measured.
-
-    Raises:
-        UsageError, InputMismatch: the user's arrays do not fit.
-        MissingExtra: the runtime is not installed.
-    """
-    _require_converters()
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="edgeconv-bench-") as folder:
-        try:
-            found = measure(file, runtime, options, Path(folder), tell)
-        except (StageError, MeasurementError) as error:
-            found = {"runtime": runtime, "runtime_version": version_of(runtime), **bench_record.failure(error)}
-    found.pop("samples_ns", None)
-    return bench_record.record(file, "host", machine_of(), time.monotonic() - started, found)
-
-
-def bench_on(device: str, file: ModelFile, order: Order) -> BenchRecord:
-    """Measure one `.tflite` on another device than this machine; see `edgeconv.harness.devices`.
-
-    What the artifact does there (crashes, hangs, does not load) is an error inside the record.
-
-    Args:
-        device: "arm:<processor>", "callgrind", "adb" or "adb:<serial>".
-        file: see `edgeconv.harness.files.look`.
-        order: what to measure.
-
-    Raises:
-        UsageError, InputMismatch: no such device, or what was asked does not fit it.
-        DeviceMissing, DeviceRefused: the device cannot be used.
-    """
-    _require_converters()
-    started = time.monotonic()
-    try:
-        found = devices.measure(device, order).fields()
-    except (DeviceMissing, DeviceRefused):
-        raise
-    except (StageError, MeasurementError) as error:
-        found = {"runtime": order.runtime, "runtime_version": version_of(order.runtime), **bench_record.failure(error)}
-    return bench_record.record(file, device, machine_of(), time.monotonic() - started, found)
 
 
 def run(

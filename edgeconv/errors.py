@@ -29,6 +29,7 @@
         └── DeviceRefused       37   a device is there and refuses: unauthorized, offline, full, which one
 
 Exit code 40 means "converted and measured, but rejected by the target's acceptance"; 130 is Ctrl-C.
+`edgeconv compare A B` ends with 0 if B is as fast as A, 41 if it is faster, 42 if it is slower, 43 if that could not be told.
 A message says what is wrong and where; `hint` says what to try.
 """
 
@@ -38,6 +39,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 EXIT_REJECTED = 40
+#: Of `edgeconv compare`, by its latency verdict on B.
+EXIT_COMPARED = {"same": 0, "faster": 41, "slower": 42, "inconclusive": 43}
 EXIT_INTERRUPTED = 130
 
 

@@ -59,3 +59,65 @@ def empty() -> tuple[Any, Any]:
     model.operatorCodes, model.buffers, model.subgraphs = [], [schema.BufferT()], [graph]
     graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [], []
     return model, graph
+
+
+def endless(path: Path) -> Path:
+    """A valid file whose invoke never ends: a WHILE whose condition is a constant true."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    from edgeconv.rewrite import flatbuffer
+
+    model, graph = empty()
+    _loop(model, graph, condition=1, body=2)
+    body = schema.SubGraphT()
+    body.tensors = []
+    body.inputs = [flatbuffer.add_tensor(body, [1, 4], schema.TensorType.FLOAT32, b"x")]
+    body.outputs = [flatbuffer.add_tensor(body, [1, 4], schema.TensorType.FLOAT32, b"y")]
+    op = schema.OperatorT()
+    op.opcodeIndex = flatbuffer.op_code(model, schema.BuiltinOperator.ABS, 1)
+    op.inputs, op.outputs = [body.inputs[0]], body.outputs
+    body.operators = [op]
+    model.subgraphs += [_always(model), body]
+    flatbuffer.write(model, path)
+    return path
+
+
+def bottomless(path: Path) -> Path:
+    """A file that the format's checks let pass and that kills its runtime: a WHILE whose body is the graph it stands in."""
+    from edgeconv.rewrite import flatbuffer
+
+    model, graph = empty()
+    _loop(model, graph, condition=1, body=0)
+    model.subgraphs.append(_always(model))
+    flatbuffer.write(model, path)
+    return path
+
+
+def _always(model: Any) -> Any:
+    """A graph that says yes."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    from edgeconv.rewrite import flatbuffer
+
+    graph = schema.SubGraphT()
+    graph.tensors, graph.operators = [], []
+    graph.inputs = [flatbuffer.add_tensor(graph, [1, 4], schema.TensorType.FLOAT32, b"x")]
+    graph.outputs = [flatbuffer.add_tensor(graph, [1], schema.TensorType.BOOL, b"true")]
+    graph.tensors[graph.outputs[0]].buffer = flatbuffer.add_buffer(model, np.ones(1, np.uint8))
+    return graph
+
+
+def _loop(model: Any, graph: Any, condition: int, body: int) -> None:
+    """A graph that is one WHILE over subgraphs of these numbers."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    from edgeconv.rewrite import flatbuffer
+
+    graph.inputs = [flatbuffer.add_tensor(graph, [1, 4], schema.TensorType.FLOAT32, b"x")]
+    graph.outputs = [flatbuffer.add_tensor(graph, [1, 4], schema.TensorType.FLOAT32, b"y")]
+    op = schema.OperatorT()
+    op.opcodeIndex = flatbuffer.op_code(model, schema.BuiltinOperator.WHILE, 1)
+    op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.WhileOptions, schema.WhileOptionsT()
+    op.builtinOptions.condSubgraphIndex, op.builtinOptions.bodySubgraphIndex = condition, body
+    op.inputs, op.outputs = graph.inputs, graph.outputs
+    graph.operators = [op]

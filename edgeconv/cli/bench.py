@@ -1,4 +1,4 @@
-"""`edgeconv bench`: how fast, how large in memory, and where the time goes."""
+"""`edgeconv bench` and `edgeconv compare`: how fast, how large, where the time goes; which of two is better."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeconv.cli import show
-from edgeconv.errors import UsageError, from_json
+from edgeconv.errors import EXIT_COMPARED, UsageError, from_json
 
 Files = Annotated[
     list[Path], typer.Argument(metavar="FILE...", help="A .tflite, .onnx or .ort file, or a SavedModel's folder.")
@@ -23,7 +23,11 @@ RuntimeOption = Annotated[
         help="litert, tflite-runtime, onnxruntime, tensorflow; may be repeated.",
     ),
 ]
-ThreadsOption = Annotated[int, typer.Option(min=1, max=64, help="Of the runtime.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, max=64, help="Of the runtime. Default: 1.")]
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--target", "-t", help="Measure as this target's \\[harness] says: runtimes, threads, limits."),
+]
 CpusOption = Annotated[
     str | None, typer.Option(help="Processors to run on, such as 0,1. Default: as many as threads, the quietest ones.")
 ]
@@ -56,7 +60,8 @@ def bench(
     files: Files,
     runtime: RuntimeOption = None,
     device: DeviceOption = "host",
-    threads: ThreadsOption = 1,
+    target: TargetOption = None,
+    threads: ThreadsOption = None,
     cpus: CpusOption = None,
     nice: NiceOption = None,
     memory_mb: MemoryOption = None,
@@ -69,30 +74,51 @@ def bench(
     repeats: RepeatsOption = 3,
     runner: RunnerOption = None,
     cooldown: CooldownOption = 10.0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for records and every timed invoke.")] = Path(
+        "benchmarks"
+    ),
+    page: Annotated[Path | None, typer.Option("--html", help="Write a page with charts, too.")] = None,
     as_json: JsonOption = False,
     traceback: TracebackOption = False,
 ) -> None:
     """Measure files: each in its own process, phases apart, with a verdict on whether the times can be trusted."""
-    from edgeconv import api
     from edgeconv.harness import Options
     from edgeconv.harness.devices import Order
     from edgeconv.harness.files import look, runtime_for
-    from edgeconv.harness.machine import Confinement
+    from edgeconv.report import measuring
 
     found = [look(path) for path in files]
-    wanted: list[str | None] = [*runtime] if runtime else [None]
-    pairs = [(file, runtime_for(file, name)) for file in found for name in wanted]
-    confinement = Confinement(threads, pinned(cpus, threads), nice, memory_mb)
+    asked, confinement = confined(target, threads, cpus, nice, memory_mb)
+    pairs = [
+        (file, runtime_for(file, name))
+        for file in found
+        for name in runtime or (asked if file.kind == "tflite" else ()) or (None,)
+    ]
     options = Options(confinement, min_runs, min_seconds, time_limit, inputs, memory, ops)
     with show.Progress("bench") as progress:
         if device == "host":
-            records = [api.bench(file, name, options, progress.say) for file, name in pairs]
+            records = [measuring.bench(file, name, options, progress.say, out) for file, name in pairs]
         else:
             orders = [
-                (file, Order(file.path, name, inputs, repeats, time_limit, threads, runner, cooldown, progress.say))
+                (
+                    file,
+                    Order(
+                        file.path,
+                        name,
+                        inputs,
+                        repeats,
+                        time_limit,
+                        confinement.threads,
+                        runner,
+                        cooldown,
+                        progress.say,
+                    ),
+                )
                 for file, name in pairs
             ]
-            records = [api.bench_on(device, file, order) for file, order in orders]
+            records = [measuring.bench_on(device, file, order) for file, order in orders]
+    if page is not None:
+        measuring.write_page(page, records)
     if as_json:
         plain: list[Any] = [record.model_dump(mode="json") for record in records]
         sys.stdout.write(
@@ -107,6 +133,84 @@ def bench(
         where = f"{Path(record.file).name} in {record.runtime}"
         show.error(from_json(error.model_dump()), traceback=traceback, model=where)
     raise typer.Exit(failed[0][1].exit_code if failed else 0)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="The file that is there.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The file that is to be judged.")],
+    runtime: Annotated[
+        str | None, typer.Option("--runtime", "-r", help="For both. Default: the usual one of each.")
+    ] = None,
+    reference: Annotated[Path | None, typer.Option(help="What both should compute: .npz or .onnx.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", metavar="REF", help="The same as a PyTorch model.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Checkpoint for the factory's module.")] = None,
+    input_specs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", metavar="SPEC", help="Inputs of the model.")
+    ] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Allow loading files that can execute code.")] = False,
+    margin: Annotated[float, typer.Option(min=0.001, max=1, help="Share up to which times count as the same.")] = 0.03,
+    margin_db: Annotated[float, typer.Option(min=0, help="Difference in dB up to which both are equally close.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=8, help="At most; a round is four blocks in four processes.")] = 27,
+    block_seconds: Annotated[float, typer.Option(min=0.01, help="Least time of a block's invokes.")] = 0.1,
+    target: TargetOption = None,
+    threads: ThreadsOption = None,
+    cpus: CpusOption = None,
+    nice: NiceOption = None,
+    memory_mb: MemoryOption = None,
+    inputs: InputsOption = None,
+    time_limit: LimitOption = 300.0,
+    as_json: JsonOption = False,
+    traceback: TracebackOption = False,  # noqa: ARG001 - read by main
+) -> None:
+    """Say which of two files is faster, smaller, closer. Exit code 0: B is as fast; 41: faster; 42: slower; 43: inconclusive."""
+    from edgeconv.harness import Options
+    from edgeconv.harness.closeness import check_reference
+    from edgeconv.harness.compare import BLOCK_RUNS, PairOptions, Side
+    from edgeconv.harness.files import look, runtime_for
+    from edgeconv.report import measuring
+    from edgeconv.source import parse_input, parse_reference
+
+    if reference is not None and model is not None:
+        raise UsageError("--reference and --model exclude each other", hint="name one reference")
+    if (weights or input_specs) and model is None:
+        raise UsageError("--weights and --input go with --model", hint="name the model with --model")
+    asked, confinement = confined(target, threads, cpus, nice, memory_mb)
+    files = {"A": look(a), "B": look(b)}
+    usual = {name: asked[0] if asked and file.kind == "tflite" else None for name, file in files.items()}
+    sides = {name: Side(file, runtime_for(file, runtime or usual[name])) for name, file in files.items()}
+    against: Any = reference
+    if reference is not None:
+        check_reference(reference)
+        against = parse_reference(str(reference), base=Path.cwd()) if reference.suffix == ".onnx" else reference
+    elif model is not None:
+        specs = tuple(parse_input(text) for text in input_specs or [])
+        against = parse_reference(model, base=Path.cwd(), weights=weights, inputs=specs, trust=trust)
+    options = PairOptions(Options(confinement, BLOCK_RUNS, block_seconds, time_limit, inputs), margin, rounds=rounds)
+    with show.Progress("compare") as progress:
+        record = measuring.compare(sides, against, options, margin_db, progress.say)
+    if as_json:
+        sys.stdout.write(json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+    else:
+        show.comparison(record)
+    raise typer.Exit(EXIT_COMPARED[record.latency.verdict])
+
+
+def confined(
+    target: str | None, threads: int | None, cpus: str | None, nice: int | None, memory_mb: float | None
+) -> tuple[tuple[str, ...], Any]:
+    """The target's runtimes for a .tflite (none without a target), and what a measuring process may use; flags win."""
+    from edgeconv import target as targets
+    from edgeconv.harness.machine import Confinement
+
+    asked = targets.load(target, Path.cwd()).harness if target else None
+    count = threads or (asked.threads if asked else 1)
+    places = pinned(cpus, (asked.cores if asked else None) or count)
+    if asked:
+        nice = asked.niceness if nice is None else nice
+        memory_mb = asked.memory_mb if memory_mb is None else memory_mb
+    return tuple(asked.runtimes) if asked else (), Confinement(count, places, nice, memory_mb)
 
 
 def pinned(cpus: str | None, threads: int) -> tuple[int, ...] | None:

@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(cache.app, name="cache", help="Look into the cache, verify it, make it smaller.")
 
 app.command()(bench.bench)
+app.command()(bench.compare)
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help=r"Models declared in \[tool.edgeconv].")]
 TargetOption = Annotated[str, typer.Option("--target", "-t", help="Name of a target, or a path to its TOML.")]

@@ -38,6 +38,7 @@ class Progress:
         self._title = title
         self._status: Any = None
         self._all_cached = True
+        self._task = ""
         self._started = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -57,10 +58,13 @@ class Progress:
             self._status = None
 
     def say(self, text: str) -> None:
-        """Something is being measured."""
+        """Something is being measured. What comes after a comma is progress, which only a terminal shows."""
         self.stop()
         self._all_cached = False
-        self._spin(f"  {text}")
+        task, _, _ = text.partition(",")
+        if self._console.is_terminal or task != self._task:
+            self._spin(f"  {text if self._console.is_terminal else task}")
+        self._task = task
 
     def on_event(self, event: Any) -> None:
         """Takes the pipeline's events."""
@@ -131,6 +135,13 @@ def bench(records: Sequence[Any]) -> None:
     from edgeconv.report.bench_view import render
 
     _out().print(render(list(records)))
+
+
+def comparison(record: Any) -> None:
+    """Two files against each other."""
+    from edgeconv.report.compare_view import render
+
+    _out().print(render(record))
 
 
 def plan_json(model: str, target: str, steps: Sequence[Any]) -> dict[str, Any]:

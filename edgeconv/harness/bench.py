@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeconv import fingerprint
-from edgeconv.errors import MeasurementError, OutOfMemory, StageCrashed, StageError, StageTimeout
+from edgeconv.errors import MeasurementError, OutOfMemory, SourceError, StageCrashed, StageError, StageTimeout
 from edgeconv.harness import inputs, machine, per_op
 from edgeconv.harness.files import ModelFile
 from edgeconv.harness.machine import Confinement
@@ -57,7 +57,7 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
         tell: told what is being measured.
 
     Returns:
-        runtime, runtime_version, inputs, outputs, confinement, phases, latency, samples_ns, memory, ops. What could not be
+        runtime, runtime_version, inputs, outputs, confinement, phases, latency, samples_ns, memory, ops, parts. What could not be
         measured of the last two has a reason instead.
 
     Raises:
@@ -73,6 +73,7 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
     tell(f"{file.path.name} in {runtime}: latency")
     timing = {"min_runs": options.min_runs, "min_seconds": options.min_seconds}
     found = job("sampling:latency", {**base, **timing}, options, folder)
+    parts = _parts(file, base, options, folder)
     about = _look_inside(file, options, folder) if options.memory or options.ops else None
     if options.memory:
         tell(f"{file.path.name} in {runtime}: memory")
@@ -91,7 +92,17 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
         "latency": found,
         "memory": memory,
         "ops": ops,
+        "parts": parts,
     }
+
+
+def _parts(file: ModelFile, base: dict[str, Any], options: Options, folder: Path) -> list[dict[str, Any]] | None:
+    """What the file consists of, to the byte; None where it cannot be told."""
+    payload = {**base, "path": str(file.path.resolve()), "kind": file.kind}
+    try:
+        return list(job("sizediff:sizes", payload, options, folder)["parts"])
+    except (StageError, MeasurementError, SourceError):
+        return None
 
 
 def _look_inside(file: ModelFile, options: Options, folder: Path) -> dict[str, Any] | None:
@@ -164,15 +175,18 @@ def _limits_named(payload: dict[str, Any], options: Options) -> Iterator[None]:
         yield
     except StageTimeout as error:
         error.hint = "give it more with --time-limit"
+        error.stage = payload.get("about", "")
         raise
     except (OutOfMemory, MeasurementError, StageCrashed) as error:
         limit = options.confinement.memory_mb
+        error.stage = payload.get("about", "")
         if limit is None:
             raise
         raise OutOfMemory(
             f"{Path(payload['artifact']).name} does not run in {payload['runtime']} within {limit:g} MB of memory "
             f"({error.message})",
             hint="raise the limit with --memory-mb",
+            stage=error.stage,
             detail=error.detail,
         ) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -113,26 +114,34 @@ def read(path: Path, ends: list[dict[str, Any]]) -> Arrays:
 
 
 def _load(path: Path, ends: list[dict[str, Any]]) -> Arrays:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{path} holds no plain arrays: {str(error).splitlines()[0]}",
-            hint="write it with numpy.savez or numpy.save",
-        ) from None
-    if isinstance(loaded, np.ndarray):
+    arrays = load_arrays(path)
+    if path.suffix == ".npy":
         if len(ends) != 1:
             raise InputMismatch(
                 f"{path.name} holds one array, the file has {len(ends)} inputs", hint="save them by name in a .npz"
             )
-        return {ends[0]["name"]: loaded}
-    with loaded:
-        try:
+        return {ends[0]["name"]: next(iter(arrays.values()))}
+    return arrays
+
+
+def load_arrays(path: Path) -> Arrays:
+    """The arrays of an `.npz` by name, or the one of an `.npy`. Raises UsageError if it holds none, or objects."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {path.stem: loaded}
+        with loaded:
             return {name: loaded[name] for name in loaded.files}
-        except ValueError as error:
-            raise UsageError(
-                f"{path} holds no plain arrays: {str(error).splitlines()[0]}", hint="save numbers"
-            ) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(
+            f"{path} holds no plain arrays: {(str(error) or type(error).__name__).splitlines()[0]}",
+            hint="write it with numpy.savez or numpy.save",
+        ) from None
+
+
+def declared_ranges(artifact: Path) -> dict[str, Any]:
+    """Range by input of the manifest beside a file; None where it declares none."""
+    return {name: entry["range"] for name, entry in _manifest(artifact).items()}
 
 
 def write(path: Path, arrays: Arrays) -> None:

@@ -72,6 +72,9 @@ def sign_interval(values: Sequence[float], error: float) -> Interval | None:
 def judge(effects: Interval | None, controls: Interval | None, margin: float) -> tuple[Verdict, str]:
     """What two intervals say, and why.
 
+    A difference must be larger than the margin and than anything that the control shows between equal files: where the
+    noise is large, the control's interval is wide, and so is what it takes to raise an alarm.
+
     Args:
         effects: of B against A.
         controls: of each file against itself.
@@ -85,10 +88,10 @@ def judge(effects: Interval | None, controls: Interval | None, margin: float) ->
             "inconclusive",
             f"the control finds {percent(controls.median)} between equal files: the machine favours a place",
         )
-    if effects.low > bound:
-        return "slower", f"the whole interval lies above +{margin:.1%}"
-    if effects.high < -bound:
-        return "faster", f"the whole interval lies below −{margin:.1%}"
+    if effects.low > max(bound, controls.high):
+        return "slower", f"the whole interval lies above +{margin:.1%} and above the control's"
+    if effects.high < min(-bound, controls.low):
+        return "faster", f"the whole interval lies below −{margin:.1%} and below the control's"
     if -bound <= effects.low and effects.high <= bound:
         return "same", f"the whole interval lies within ±{margin:.1%}"
     return "inconclusive", f"the interval reaches over a margin of ±{margin:.1%}"
@@ -182,7 +185,7 @@ def carry_out(
     coin = random.Random(seed)  # noqa: S311 - no secret
     for number in range(1, paired.looks[-1] + 1):
         outer, inner = coin.choice(_ORDERS)
-        tell(f"round {number} of at most {paired.looks[-1]}")
+        tell(f"latency, round {number} of at most {paired.looks[-1]}")
         paired.rounds.append(run_round((outer, inner, inner, outer)))
         if number in paired.looks and paired.verdict()[0] != "inconclusive":
             return

@@ -82,6 +82,14 @@ class Ops(Row):
     rows: list[OpRow] | None = None
 
 
+class SizeRow(Row):
+    """A part of the file."""
+
+    name: str = Field(description="layer of a constant, type of an op, or what else it is")
+    kind: str = Field(description="a dtype, ops or file")
+    bytes: int
+
+
 class BenchError(Row):
     """What ended a measurement."""
 
@@ -110,6 +118,7 @@ class BenchRecord(Row):
     samples_file: str | None = Field(None, description="JSON with every timed invoke in ns, in order")
     memory: Memory | None = Field(None, description="null where not asked for")
     ops: Ops | None = Field(None, description="null where not asked for")
+    parts: list[SizeRow] | None = Field(None, description="what the file consists of; the rows add up to bytes")
     instructions_per_invoke: int | None = Field(None, description="exact count on an emulated processor; see device")
     instructions_load: int | None = Field(None, description="the same for loading and preparing")
     instructions: dict[str, Any] | None = Field(None, description="how they were counted, and whether they repeated")

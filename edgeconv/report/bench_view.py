@@ -69,19 +69,22 @@ def _title(record: BenchRecord, what: str) -> str:
     return f"{what}, {Path(record.file).name} in {record.runtime}"
 
 
+def _head(record: BenchRecord, what: str) -> Text:
+    return Text(_title(record, what), style="bold")
+
+
 def _memory(record: BenchRecord) -> list[RenderableType]:
     found = record.memory
     if found is None:
         return []
     if found.rows is None or found.phases is None:
         return [Text(f"{_title(record, 'memory')}: {found.reason}", style="yellow")]
-    table = _table((_title(record, "memory above an empty interpreter"), "resident"), ())
-    table.columns[0].justify = "left"
+    table = _table(("memory above an empty interpreter", "resident"), ("memory above an empty interpreter",))
     for row in found.rows:
         table.add_row(row.what, size(row.bytes))
     phases = ", ".join(f"{size(count)} after {name}" for name, count in found.phases.items())
     table.add_row(f"peak ({phases})", size(found.peak_bytes or 0))
-    return [table]
+    return [_head(record, "memory"), table]
 
 
 #: Ops that a terminal shows; all are in the JSON and on the page.
@@ -94,17 +97,14 @@ def _ops(record: BenchRecord) -> list[RenderableType]:
         return []
     if found.rows is None:
         return [Text(f"{_title(record, 'time by op')}: {found.reason}", style="yellow")]
-    table = _table(
-        (_title(record, "time by op"), "time", "share", "weights", "delegate", "output"), ("delegate", "output")
-    )
-    table.columns[0].justify = "left"
+    table = _table(("op", "time", "share", "weights", "delegate", "output"), ("op", "delegate", "output"))
     total = found.sum_ms or 1.0
     for row in sorted(found.rows, key=lambda row: -row.ms)[:_SHOWN]:
         weights = size(row.weight_bytes) if row.weight_bytes else ""
         table.add_row(
             row.op, milliseconds(row.ms), f"{row.ms / total:.0%}", weights, row.delegate or "none", row.output[-40:]
         )
-    parts: list[RenderableType] = [table]
+    parts: list[RenderableType] = [_head(record, "time by op"), table]
     rest = len(found.rows) - _SHOWN
     if rest > 0:
         told = f"and {rest} more; {found.method}, {found.runs} runs, {milliseconds(found.sum_ms)} in all"

@@ -127,3 +127,16 @@ def test_a_manifest_beside_the_file_says_what_the_inputs_hold(cli, file, tmp_pat
         record = json.loads(cli("bench", "net.tflite", "--json", "--no-memory", "--no-ops", *QUICK).out)
         assert (record["inputs"][0]["source"], record["inputs"][0]["high"]) == wanted
         assert record["memory"] is record["ops"] is None
+
+
+def test_a_targets_harness_says_how_to_measure_and_flags_win(cli, file, tmp_path):
+    (tmp_path / "targets").mkdir()
+    harness = 'runtimes = ["tflite-runtime"]\nthreads = 2\ncores = 1\nniceness = 3\nmemory_mb = 300'
+    (tmp_path / "targets" / "phone.toml").write_text(
+        f'stages = ["onnx", "saved_model", "tflite"]\n[harness]\n{harness}\n'
+    )
+    quick = (*QUICK, "--json", "--no-ops", "--no-memory", "--target", "phone")
+    record = json.loads(cli("bench", str(file), *quick, "--nice", "4").out)
+    assert record["runtime"] == "tflite-runtime"
+    allowed = record["confinement"]
+    assert (allowed["threads"], len(allowed["cpus"]), allowed["niceness"], allowed["memory_mb"]) == (2, 1, 4, 300)

@@ -1,0 +1,161 @@
+"""Which of two files is closer to a reference: outputs of both on the same inputs, in dB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeconv.errors import InputMismatch, UsageError
+from edgeconv.harness import fitting, inputs, metrics
+from edgeconv.harness.bench import Options, measuring_process
+from edgeconv.harness.files import ModelFile
+from edgeconv.harness.runtimes import RUNTIMES, Array, Arrays
+from edgeconv.source import InputSpec, ModelSource, Snapshot
+from edgeconv.worker import Limits, Worker
+
+#: Random inputs on which files are held against the reference, each from its own seed.
+SEEDS = 4
+#: Differences up to this, in dB, count as none.
+MARGIN_DB = 1.0
+#: Where float32 rounding begins: what is closer than this is equally close.
+CEILING_DB = 120.0
+
+
+def from_model(source: ModelSource, near: Path, folder: Path, limits: Limits) -> Path:
+    """Compute a reference file with a model's outputs.
+
+    Args:
+        source: the model.
+        near: a file with a manifest beside it, whose ranges count where the user declared none.
+        folder: where to write.
+        limits: of the model's process.
+
+    Returns:
+        `.npz` with in/<seed>/<name> and out/<seed>/<name>.
+    """
+    path = folder / "reference.npz"
+    with Worker((), limits) as worker:
+        found = worker.run("edgeconv.source.loading:probe", {"source": source.to_json()}, who="the model")
+        specs = [spec.to_json() for spec in Snapshot.from_json(found).inputs]
+        declared = inputs.declared_ranges(near)
+        for spec in specs:
+            if spec["low"] is None and declared.get(spec["name"]):
+                spec["low"], spec["high"] = declared[spec["name"]]
+        payload = {
+            "source": source.to_json(),
+            "inputs": specs,
+            "seeds": SEEDS,
+            "labelled": None,
+            "destination": str(path),
+        }
+        worker.run("edgeconv.harness.jobs:reference", payload, who="the model")
+    return path
+
+
+def from_arrays(path: Path, ends: list[dict[str, Any]], folder: Path) -> Path:
+    """A reference file from the user's `.npz`.
+
+    Args:
+        path: with in/<n>/<name> and out/<n>/<name>, or with arrays named as the inputs, all others being outputs.
+        ends: inputs of file A.
+        folder: where to write.
+
+    Raises:
+        UsageError: no such file, or no arrays in it.
+        InputMismatch: it has no inputs, or no outputs.
+    """
+    arrays = inputs.load_arrays(path)
+    if not any(name.startswith("in/0/") for name in arrays):
+        names = {end["name"] for end in ends}
+        arrays = {f"{'in' if name in names else 'out'}/0/{name}": array for name, array in arrays.items()}
+    for side, noun in (("in", "input"), ("out", "output")):
+        if not any(name.startswith(f"{side}/0/") for name in arrays):
+            raise InputMismatch(
+                f"{path.name} has no {noun}s of the reference",
+                hint="save inputs under their names and outputs under theirs, or as in/0/<name> and out/0/<name>",
+            )
+    found = folder / "reference.npz"
+    inputs.write(found, arrays)
+    return found
+
+
+def between(file: ModelFile, runtime: str, given: Path | None, folder: Path, options: Options) -> Path:
+    """Where there is no reference: inputs for both files, and A's outputs on them to hold B against."""
+    path = folder / "between.npz"
+    payload = {"runtime": runtime, "artifact": str(file.path.resolve()), "destination": str(path), "seeds": SEEDS}
+    payload["inputs"] = str(given) if given else None
+    with measuring_process(options, folder) as worker:
+        worker.run("edgeconv.harness.closeness:record", payload, who="the measurement")
+    return path
+
+
+def record(payload: dict[str, Any]) -> dict[str, Any]:
+    """Worker job: run a file on random inputs (or the user's) and write inputs and outputs.
+
+    Payload:
+        runtime, artifact, seeds, destination; inputs: path of the user's arrays, or None.
+    """
+    from edgeconv.harness import vocabulary
+
+    path = Path(payload["artifact"])
+    runtime = RUNTIMES[payload["runtime"]](path, 1)
+    runtime.prepare()
+    ends = runtime.ends()["inputs"]
+    arrays: Arrays = {}
+    rows = inputs.choose(path, ends, vocabulary.known(path, ends))
+    for seed in range(1 if payload["inputs"] else payload["seeds"]):
+        generator = np.random.default_rng(inputs.SEED + seed)
+        feeds = (
+            inputs.read(Path(payload["inputs"]), ends)
+            if payload["inputs"]
+            else {
+                row["name"]: InputSpec(row["name"], tuple(row["shape"]), row["dtype"], row["low"], row["high"]).sample(
+                    generator
+                )
+                for row in rows
+            }
+        )
+        arrays |= {f"in/{seed}/{name}": array for name, array in feeds.items()}
+        arrays |= {f"out/{seed}/{name}": array for name, array in runtime.run(feeds).items()}
+    inputs.write(Path(payload["destination"]), arrays)
+    return {}
+
+
+def closeness(payload: dict[str, Any]) -> dict[str, Any]:
+    """Worker job: how close a file's outputs are to the reference's; see `metrics.summarize`.
+
+    Payload:
+        runtime, artifact, reference.
+    """
+    path = Path(payload["artifact"])
+    runtime = RUNTIMES[payload["runtime"]](path, 1)
+    runtime.prepare()
+    ends = runtime.ends()["inputs"]
+    with np.load(payload["reference"], allow_pickle=False) as stored:
+        arrays = dict(stored)
+    samples: list[tuple[Mapping[str, Array], Mapping[str, Array]]] = []
+    for number in sorted({name.split("/")[1] for name in arrays if name.startswith("in/")}):
+        feeds = {name.split("/", 2)[2]: array for name, array in arrays.items() if name.startswith(f"in/{number}/")}
+        wanted = {name.split("/", 2)[2]: array for name, array in arrays.items() if name.startswith(f"out/{number}/")}
+        found = runtime.run(fitting.place(feeds, ends, path.name))
+        samples.append((wanted, fitting.pair_outputs(wanted, found, path.name)))
+    return metrics.summarize(samples)
+
+
+def judge(a_db: float, b_db: float, margin_db: float) -> str:
+    """B against A: closer, farther or same."""
+    change = min(b_db, CEILING_DB) - min(a_db, CEILING_DB)
+    return "same" if abs(change) <= margin_db else "closer" if change > 0 else "farther"
+
+
+def check_reference(path: Path) -> None:
+    """Raises UsageError for a reference that is neither arrays nor ONNX."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", hint="name a .npz or .onnx file with --reference")
+    if path.suffix not in {".npz", ".onnx"}:
+        raise UsageError(
+            f"a reference is a .npz or .onnx file, not {path.name}", hint="name a PyTorch model with --model"
+        )

@@ -1,0 +1,110 @@
+"""`edgeconv compare`: three verdicts, one over them, an exit code each, and errors that name the file."""
+
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+
+from edgeconv.errors import EXIT_COMPARED
+from edgeconv.harness import fitting
+from edgeconv.harness.compare import overall
+from edgeconv.report import compare_schema
+from scripts.selftest_models import bottomless, conv_chain, endless
+
+QUICK = ("--rounds", "8", "--block-seconds", "0.01")
+
+
+@pytest.mark.slow
+@pytest.mark.slice
+def test_twice_the_work_is_slower_and_larger_and_the_record_fits_its_schema(cli, tmp_path):
+    a, b = conv_chain(tmp_path / "a.tflite", 4), conv_chain(tmp_path / "b.tflite", 9)
+    said = cli("compare", "a.tflite", "b.tflite", "--json", *QUICK)
+    assert said.code == EXIT_COMPARED["slower"], said
+    record = json.loads(said.out)
+    jsonschema.validate(record, compare_schema())
+    assert record["latency"]["verdict"] == "slower"
+    assert record["size"]["verdict"] == "larger"
+    assert record["size"]["found_bytes"] == b.stat().st_size - a.stat().st_size
+    assert record["fidelity"]["verdict"] == "unknown"
+    assert record["verdict"] == "worse"
+    back = cli("compare", "b.tflite", "a.tflite", *QUICK)
+    assert back.code == EXIT_COMPARED["faster"]
+    assert "better" in back.out
+
+
+@pytest.mark.slow
+@pytest.mark.slice
+def test_fidelity_is_measured_against_the_users_reference(cli, tmp_path):
+    """The reference is A's own output, under other names and with channels first: A is exact, B is far."""
+    a, _ = conv_chain(tmp_path / "a.tflite", 2), conv_chain(tmp_path / "b.tflite", 2, seed=1)
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(a))
+    interpreter.allocate_tensors()
+    image = np.random.default_rng(0).standard_normal((1, 16, 16, 32)).astype(np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+    output = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    arrays = {"in/0/x": image.transpose(0, 3, 1, 2), "out/0/y": output.transpose(0, 3, 1, 2)}
+    np.savez(tmp_path / "reference.npz", **arrays)
+    said = cli("compare", "a.tflite", "b.tflite", "--json", "--reference", "reference.npz", *QUICK)
+    fidelity = json.loads(said.out)["fidelity"]
+    assert fidelity["verdict"] == "farther"
+    assert fidelity["a"]["snr_db"] > 100
+    assert fidelity["b"]["snr_db"] < 10
+
+
+def test_a_stuck_or_crashing_file_is_an_error_that_names_it(cli, tmp_path):
+    conv_chain(tmp_path / "good.tflite", 1)
+    endless(tmp_path / "stuck.tflite")
+    bottomless(tmp_path / "crash.tflite")
+    quick = (*QUICK, "--time-limit", "8")
+    cli.refuses("compare", "good.tflite", "stuck.tflite", *quick, code=23, says="B, stuck.tflite in litert")
+    cli.refuses("compare", "crash.tflite", "good.tflite", *quick, code=22, says="A, crash.tflite in litert")
+    said = cli("bench", "stuck.tflite", "crash.tflite", "good.tflite", "--json", "--no-ops", "--no-memory", "--time-limit", "8",
+               "--min-runs", "5", "--min-seconds", "0")  # fmt: skip
+    stuck, crash, good = json.loads(said.out)["results"]
+    assert (stuck["error"]["error"], crash["error"]["error"], good["error"]) == ("StageTimeout", "StageCrashed", None)
+    assert said.code == 23
+    assert "SIGSEGV" in crash["error"]["message"]
+
+
+def test_wrong_references_are_refused_in_one_sentence(cli, tmp_path):
+    conv_chain(tmp_path / "a.tflite", 1, size=4, channels=4)
+    two = ("compare", "a.tflite", "a.tflite")
+    cli.refuses(*two, "--reference", "none.npz", code=2, says="there is no file none.npz")
+    cli.refuses(*two, "--reference", "net.py", code=2, says="a reference is a .npz or .onnx file")
+    cli.refuses(*two, "--reference", "x.npz", "--model", "net.py:make", code=2, says="exclude each other")
+    np.savez(tmp_path / "x.npz", y=np.zeros(3))
+    cli.refuses(*two, "--reference", "x.npz", code=10, says="has no inputs of the reference")
+    np.savez(tmp_path / "y.npz", image=np.zeros((1, 3, 3), np.float32), y=np.zeros(3))
+    cli.refuses(*two, "--reference", "y.npz", code=10, says="nothing in the reference fits a.tflite's input 'image'")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "wanted"),
+    [
+        (("faster", "smaller", "same"), "better"), (("same", "same", "same"), "same"), (("slower", "same", "unknown"), "worse"),
+        (("slower", "smaller", "same"), "mixed"), (("inconclusive", "smaller", "same"), "inconclusive"),
+        (("inconclusive", "smaller", "farther"), "mixed"),
+    ],
+)  # fmt: skip
+def test_one_verdict_over_three(verdicts, wanted):
+    assert overall(*verdicts)[0] == wanted
+
+
+def test_exit_codes_are_none_of_an_errors():
+    from edgeconv import errors
+
+    codes = {kind.exit_code for kind in errors._tree(errors.EdgeconvError).values()} | {40, 130}
+    assert len(set(EXIT_COMPARED.values())) == 4
+    assert not codes & set(EXIT_COMPARED.values())
+
+
+def test_arrays_are_turned_to_fit_and_nothing_else():
+    array = np.arange(24).reshape(1, 2, 3, 4)
+    assert fitting.fit(array, [1, 3, 4, 2]).tolist() == array.transpose(0, 2, 3, 1).tolist()
+    assert fitting.fit(array, [1, 4, 2, 3]).tolist() == array.transpose(0, 3, 1, 2).tolist()
+    assert fitting.fit(np.zeros((1, 10)), [1, 1, 10]).shape == (1, 1, 10)
+    assert fitting.fit(array, [1, 4, 3, 2]) is None
