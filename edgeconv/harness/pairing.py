@@ -99,7 +99,7 @@ def judge(effects: Interval | None, controls: Interval | None, margin: float) ->
 
 def percent(log_ratio: float) -> str:
     """A logarithm of a ratio as a change, such as +3.1 %."""
-    return f"{math.expm1(log_ratio):+.1%}"
+    return f"{math.expm1(log_ratio):+.1%}".replace("-", "−")
 
 
 @dataclass(frozen=True)

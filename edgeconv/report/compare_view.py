@@ -39,7 +39,12 @@ def render(record: CompareRecord) -> RenderableType:
 
 def percent(ratio: float) -> str:
     """A ratio as a change, such as +3.1%."""
-    return f"{ratio - 1:+.1%}"
+    return minus(f"{ratio - 1:+.1%}")
+
+
+def minus(text: str) -> str:
+    """A number's text with the sign that is as wide as a plus."""
+    return text.replace("-", "−")
 
 
 def _span(ratio: Ratio) -> str:
@@ -84,9 +89,9 @@ def _fidelity(record: CompareRecord) -> Text:
 def _size_line(found: SizeComparison) -> Text:
     counts = f"{size(found.a_bytes)} → {size(found.b_bytes)}, {change(found.change_bytes)}"
     if found.found_bytes == found.change_bytes:
-        told = f"{found.found_bytes:+,} bytes found to the byte"
+        told = minus(f"{found.found_bytes:+,} bytes found to the byte")
     else:
-        told = f"only {found.found_bytes:+,} of {found.change_bytes:+,} bytes found"
+        told = minus(f"only {found.found_bytes:+,} of {found.change_bytes:+,} bytes found")
     equal = f"{found.unchanged} constants are equal, {found.renamed} of them renamed"
     return _line("size", found.verdict, f"{counts}; {told}; {equal}")
 
@@ -119,10 +124,10 @@ def _counts(found: SizeComparison) -> Table:
             table.add_row(f"{row.name} constants", size(row.a), "→", size(row.b), change(row.change_bytes))
     for row in found.ops:
         if row.a != row.b or row.change_bytes:
-            table.add_row(row.name, str(row.a), "→", str(row.b), f"{row.change_bytes:+,} B")
+            table.add_row(row.name, str(row.a), "→", str(row.b), minus(f"{row.change_bytes:+,} B"))
     for row in found.rest:
         if row.change_bytes:
-            table.add_row(row.name, size(row.a), "→", size(row.b), f"{row.change_bytes:+,} B")
+            table.add_row(row.name, size(row.a), "→", size(row.b), minus(f"{row.change_bytes:+,} B"))
     return table
 
 
