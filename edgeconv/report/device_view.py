@@ -41,7 +41,7 @@ def _record(record: BenchRecord) -> list[RenderableType]:
     if notes["latency"]:
         parts += _latency(notes["latency"])
     parts += [Text(f"warning: {warning}", style="yellow") for warning in notes["warnings"]]
-    parts.append(Text(f"This is {notes['is']}.\nIt is not {notes['is_not']}.", style="dim"))
+    parts.append(Text(f"What it is: {notes['is']}.\nWhat it is not: {notes['is_not']}.", style="dim"))
     return parts
 
 

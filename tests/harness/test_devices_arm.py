@@ -114,12 +114,17 @@ def test_counts_repeat_and_the_processors_differ(machine, digits, runtime):
         record = devices.measure(f"arm:{cpu}", devices.Order(digits, runtime, repeats=2))
         assert record.equality.verdict in {"equal", "close"}
         runs = record.instructions.runs
-        assert runs[0].per_invoke == runs[1].per_invoke
         assert runs[0].load == runs[1].load
+        if runtime == "litert":
+            assert record.instructions.repeats_exactly
+            assert runs[0].per_invoke == runs[1].per_invoke
+        else:  # its matrix library looks at the clock; the record says so
+            assert runs[0].per_invoke == pytest.approx(runs[1].per_invoke, rel=5e-4)
+            assert record.instructions.repeats_exactly or "its clock says so" in record.instructions.reason
         assert (record.facts["hwcap"] >> 20 & 1) == ("asimddp" in record.facts["features"])  # HWCAP_ASIMDDP
         found[cpu] = record.instructions
         fields = record.fields()
-        assert fields["instructions_per_invoke"] == round(runs[0].per_invoke) > 100_000
+        assert fields["instructions_per_invoke"] == pytest.approx(runs[0].per_invoke, rel=5e-4)
         assert fields["instructions_load"] == runs[0].load > 100_000
         assert any("xnn_" in row.symbol for row in record.instructions.by_symbol)
         total = sum(row.instructions for row in record.instructions.by_symbol)
