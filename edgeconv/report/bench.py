@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgeconv.errors import EdgeconvError
+from edgeconv.harness.devices.record import Counted, DeviceNotes
 from edgeconv.report.timing import Latency, Phases, Row
 
 #: Rises when a field changes its meaning or goes away; new fields do not raise it.
@@ -121,8 +122,8 @@ class BenchRecord(Row):
     parts: list[SizeRow] | None = Field(None, description="what the file consists of; the rows add up to bytes")
     instructions_per_invoke: int | None = Field(None, description="exact count on an emulated processor; see device")
     instructions_load: int | None = Field(None, description="the same for loading and preparing")
-    instructions: dict[str, Any] | None = Field(None, description="how they were counted, and whether they repeated")
-    device_notes: dict[str, Any] | None = Field(None, description="what else the device's harness tells")
+    instructions: Counted | None = Field(None, description="how they were counted, and whether they repeated")
+    device_notes: DeviceNotes | None = Field(None, description="what else the device's harness tells")
     host: dict[str, Any] = Field(default_factory=dict)
     error: BenchError | None = None
     seconds: float = Field(description="wall time of all measurements of this record")

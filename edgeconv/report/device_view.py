@@ -26,22 +26,20 @@ def render(records: list[BenchRecord]) -> RenderableType:
 
 
 def _record(record: BenchRecord) -> list[RenderableType]:
-    notes = record.device_notes or {}
+    assert record.device_notes is not None
+    notes = record.device_notes.model_dump()
+    counted = record.instructions.model_dump() if record.instructions else None
     parts: list[RenderableType] = [
         Text(f"{Path(record.file).name} on {record.device}, {record.runtime} {record.runtime_version}", style="bold")
     ]
     if notes["equality"]:
         parts.append(_equality(notes["equality"]))
-    if record.instructions:
-        parts += [
-            _instructions(record),
-            _kinds(record.instructions["by_kind"]),
-            _symbols(record.instructions["by_symbol"]),
-        ]
+    if counted:
+        parts += [_instructions(record, counted), _kinds(counted["by_kind"]), _symbols(counted["by_symbol"])]
     if notes["latency"]:
         parts += _latency(notes["latency"])
     parts += [Text(f"warning: {warning}", style="yellow") for warning in notes["warnings"]]
-    parts.append(Text(f"What it is: {notes['is']}.\nWhat it is not: {notes['is_not']}.", style="dim"))
+    parts.append(Text(f"What it is: {notes['what_it_is']}.\nWhat it is not: {notes['what_it_is_not']}.", style="dim"))
     return parts
 
 
@@ -58,9 +56,7 @@ def _equality(equality: dict[str, Any]) -> Text:
     return Text(told[equality["verdict"]], style=colour)
 
 
-def _instructions(record: BenchRecord) -> RenderableType:
-    found = record.instructions
-    assert found is not None
+def _instructions(record: BenchRecord, found: dict[str, Any]) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("instructions of", "count"):
         table.add_column(name, justify="left" if name != "count" else "right")

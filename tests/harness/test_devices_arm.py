@@ -188,3 +188,39 @@ def test_the_set_up_script_says_when_there_is_nothing_to_do(tmp_path):
         [sys.executable, ROOT / "scripts" / "setup_arm"], capture_output=True, text=True, env=environment, check=True
     )
     assert "set up and current" in done.stdout
+
+
+def test_a_device_record_is_a_bench_record_by_its_schema(tmp_path):
+    """Programs find the counts at the top, and the rest is described."""
+    import jsonschema
+
+    from edgeconv.harness.devices.record import CountRun, DeviceRecord, Equality, Instructions, OutputEquality
+    from edgeconv.report.bench import BenchRecord, bench_schema
+
+    counted = Instructions(
+        counter="qemu-tcg-plugin", counter_version="7.2", counted_on="aarch64, cortex-a76", instructions_per_invoke=100,
+        instructions_load=500, instructions_first_invoke=120, invoke_counts=[1, 3], repeats_exactly=True, reason="",
+        runs=[CountRun(per_invoke=100.0, first_invoke=120, load=500)] * 2,
+    )  # fmt: skip
+    output = OutputEquality(dtype="float32", verdict="equal", max_abs_error=0.0, snr_db=200.0)
+    equality = Equality(verdict="equal", min_snr_db=60.0, host_runtime="litert 2.3.0", outputs={"y": output})
+    record = DeviceRecord(
+        device="arm:cortex-a76", kind="emulated", runtime="litert", runtime_version="2.3.0", threads=1, equality=equality,
+        instructions=counted, what_it_is="a count", what_it_is_not="a time",
+    )  # fmt: skip
+    about = {"file": "x.tflite", "kind": "tflite", "bytes": 1, "sha256": "0" * 64, "seconds": 1.0}
+    whole = BenchRecord(**about, device=record.device, **record.fields())
+    data = json.loads(whole.model_dump_json())
+    jsonschema.validate(data, bench_schema())
+    assert (data["instructions_per_invoke"], data["instructions_load"]) == (100, 500)
+    assert data["device_notes"]["equality"]["outputs"]["y"]["verdict"] == "equal"
+    assert data["latency"] is None
+    from rich.console import Console
+
+    from edgeconv.report.device_view import render
+
+    console = Console(width=200, highlight=False)
+    with console.capture() as captured:
+        console.print(render([whole]))
+    assert "to the last bit" in captured.get()
+    assert "What it is not: a time." in captured.get()

@@ -124,8 +124,8 @@ def _arm(device: str, name: str, order: Order, folder: Path) -> DeviceRecord:
         equality=equality,
         instructions=instructions,
         facts={"qemu": setup.facts["qemu"], "cpu": name, "features": cpu.features.split(), "hwcap": hwcap},
-        is_=IS,
-        is_not=IS_NOT,
+        what_it_is=IS,
+        what_it_is_not=IS_NOT,
         warnings=[*warnings, *_warnings(equality)],
     )
 
@@ -147,8 +147,8 @@ def _callgrind(device: str, rest: str, order: Order, folder: Path) -> DeviceReco
         runtime_version=version_of(order.runtime),
         threads=1,
         instructions=instructions,
-        is_=IS.replace("processor model", "kind of host"),
-        is_not=f"a count of Arm instructions, nor {IS_NOT}",
+        what_it_is=IS.replace("processor model", "kind of host"),
+        what_it_is_not=f"a count of Arm instructions, nor {IS_NOT}",
     )
 
 
@@ -183,8 +183,8 @@ def _adb(device: str, serial: str, order: Order, folder: Path) -> DeviceRecord:
         equality=equality,
         latency=latency,
         facts={"serial": phone.serial, **facts},
-        is_="the time of an invoke in LiteRT's own benchmark_model on this device, the median of each block",
-        is_not="what an app sees: it shares the processor with its own work, and Android gives an app's threads other cores",
+        what_it_is="the time of an invoke in LiteRT's own benchmark_model on this device, the median of each block",
+        what_it_is_not="what an app sees, which shares the processor with its own work and gets other cores from Android",
         warnings=warnings,
     )
 

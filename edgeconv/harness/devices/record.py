@@ -48,21 +48,26 @@ class SymbolRow(_Row):
     share: float = Field(description="of the invoke, as a fraction of 1")
 
 
-class Instructions(_Row):
-    """Instructions executed by one thread: what the processor would retire, not how long it takes."""
+class Counted(_Row):
+    """How instructions were counted, and where they go: executed by one thread, not how long that takes."""
 
     counter: Literal["qemu-tcg-plugin", "callgrind"]
     counter_version: str
     counted_on: str = Field(description="instruction set and processor whose instructions are counted")
-    instructions_per_invoke: int = Field(description="slope over two invoke counts in one process")
     instructions_first_invoke: int = Field(description="holds lazy set-up of the runtime")
-    instructions_load: int = Field(description="from the file's path to allocated tensors")
     invoke_counts: list[int] = Field(description="the two counts that the slope goes over")
     runs: list[CountRun] = Field(description="one a process")
     repeats_exactly: bool = Field(description="all processes agree to the last digit")
     reason: str = Field(description="why they do not; empty where they do")
     by_kind: dict[str, int] = Field(default_factory=dict, description="of one invoke, by kind of instruction")
     by_symbol: list[SymbolRow] = Field(default_factory=list, description="of one invoke, the most first")
+
+
+class Instructions(Counted):
+    """The counts themselves."""
+
+    instructions_per_invoke: int = Field(description="slope over two invoke counts in one process")
+    instructions_load: int = Field(description="from the file's path to allocated tensors")
 
 
 class Block(_Row):
@@ -94,30 +99,36 @@ class DeviceLatency(_Row):
     memory_mb: float | None = Field(None, description="growth of the runner's resident memory, as it tells it itself")
 
 
-class DeviceRecord(_Row):
+class DeviceNotes(_Row):
+    """What a device's measurement tells besides instruction counts."""
+
+    kind: Literal["emulated", "host", "android"]
+    threads: int
+    equality: Equality | None = Field(None, description="null where outputs were not compared; a warning says why")
+    latency: DeviceLatency | None = Field(None, description="of an attached device; never of an emulated one")
+    facts: dict[str, Any] = Field(default_factory=dict, description="what the device says of itself")
+    what_it_is: str = Field(description="what the number is")
+    what_it_is_not: str = Field(description="and what it is not")
+    warnings: list[str] = Field(default_factory=list)
+
+
+class DeviceRecord(DeviceNotes):
     """One artifact on one device."""
 
     device: str = Field(description="as named by --device")
-    kind: Literal["emulated", "host", "android"]
     runtime: str
     runtime_version: str
-    threads: int
-    equality: Equality | None = Field(None, description="None where the device's runner writes no outputs")
     instructions: Instructions | None = None
-    latency: DeviceLatency | None = None
-    facts: dict[str, Any] = Field(default_factory=dict, description="what the device says of itself")
-    is_: str = Field(alias="is", description="what the number is")
-    is_not: str = Field(description="and what it is not")
-    warnings: list[str] = Field(default_factory=list)
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     def fields(self) -> dict[str, Any]:
         """As fields of a bench record: the counts where programs look for them, the rest in `device_notes`."""
-        data = self.model_dump(mode="json", by_alias=True, exclude={"device"})
-        counted = data.pop("instructions")
-        counts = (
-            {name: counted.pop(name) for name in ("instructions_per_invoke", "instructions_load")} if counted else {}
-        )
-        base = {name: data.pop(name) for name in ("runtime", "runtime_version")}
-        return {**base, **counts, "instructions": counted, "device_notes": data}
+        data = self.model_dump(mode="json")
+        counted = data["instructions"] or {}
+        counts = {name: counted.pop(name, None) for name in ("instructions_per_invoke", "instructions_load")}
+        notes = {
+            name: data[name]
+            for name in data
+            if name not in set(DeviceRecord.model_fields) - set(DeviceNotes.model_fields)
+        }
+        base = {name: data[name] for name in ("runtime", "runtime_version")}
+        return {**base, **counts, "instructions": counted or None, "device_notes": notes}
