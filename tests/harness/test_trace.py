@@ -63,6 +63,23 @@ def test_a_ruined_layer_keeps_its_tensor_by_name_and_strangers_stay_apart():
     found = match(points, tensors, {0: some(1, 4, 4, 8), 1: some(1, 4, 4, 8)})
     assert list(found) == [0]
     assert found[0].snr_db < 3
+    slice_ = Tensor(0, "a", "SLICE", "", 0)  # a part of a merged product is no ruined layer
+    assert match(points, [slice_], {0: some(1, 4, 4, 8)}) == {}
+
+
+def test_channels_that_a_shuffle_has_moved_are_put_back():
+    """The conversion puts channel shuffles into the weights around them; dead channels are alike and may go anywhere."""
+    value = np.maximum(some(1, 12, 5, 5), 0)
+    value[:, [3, 7]] = 0
+    shuffle = RNG.permutation(12)
+    held = noisy(value[:, shuffle], 30).transpose(0, 2, 3, 1)
+    found = match([Point("a", "ReLU", value)], [Tensor(0, "a", "CONV_2D", "INT8", 0)], {0: held})
+    assert found[0].snr_db == pytest.approx(30, abs=1)
+    alive = [channel for channel in range(12) if shuffle[channel] not in {3, 7}]
+    assert [int(found[0].channels[channel]) for channel in alive] == [int(shuffle[channel]) for channel in alive]
+    assert np.linalg.norm(found[0].value({0: held}, value) - value) < 0.05 * np.linalg.norm(value)
+    place = upstream(value, 5, [Tensor(0, "", "CONV_2D", "INT8", 0)], {0: held}, 20)
+    assert np.linalg.norm(place.value({0: held}, value) - value) < 0.05 * np.linalg.norm(value)
 
 
 def test_wrappers_that_pass_a_value_on_are_left_out():

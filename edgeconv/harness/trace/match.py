@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeconv.harness import metrics
-from edgeconv.harness.trace.points import Array, Point, Tensor, laid, layouts, unlaid
+from edgeconv.harness.trace import channels as moved
+from edgeconv.harness.trace.points import MOVES, Array, Point, Tensor, laid, layouts, unlaid
 
 #: Below this a tensor and a place have nothing to do with each other, unless they have the same name.
 LEAST_DB = 6.0
+#: How many tensors before a place are tried with their channels in another order.
+_SHUFFLED = 8
 #: A place of the same name wins against one that is nearer by less than this.
 NAME_DB = 3.0
 
@@ -29,15 +32,18 @@ class Match:
         tensor: of the .tflite.
         perm: its elements are those of the place's value in this axis order.
         snr_db: nearness on the sample that was matched.
+        channels: which of the place's channels each of its channels is; None: they are in the same order.
     """
 
     tensor: Tensor
     perm: tuple[int, ...]
     snr_db: float
+    channels: Array | None = None
 
     def value(self, values: Mapping[int, Array], like: Array) -> Array:
-        """The tensor's value in the shape and layout of the place."""
-        return unlaid(values[self.tensor.index].reshape(-1), like, self.perm)
+        """The tensor's value in the shape, layout and channel order of the place."""
+        found = unlaid(values[self.tensor.index].reshape(-1), like, self.perm)
+        return found if self.channels is None else moved.undone(found, self.channels)
 
 
 def distinct(points: Sequence[Point]) -> list[int]:
@@ -81,6 +87,22 @@ def match(points: Sequence[Point], tensors: Sequence[Tensor], values: Mapping[in
             snr = metrics.snr_db(rows[chosen], values[tensor.index].reshape(-1))
             if number not in best or snr > best[number].snr_db:
                 best[number] = Match(tensor, perm, snr)
+    return {number: _reordered(points[number].value, found, values) for number, found in best.items()}
+
+
+def _reordered(value: Array, found: Match, values: Mapping[int, Array]) -> Match:
+    """A match by name alone, with its channels in the order that makes it one by value, if there is such an order."""
+    if found.snr_db >= 2 * LEAST_DB:
+        return found
+    best = found
+    for perm in layouts(value):
+        other = unlaid(values[found.tensor.index].reshape(-1), value, perm)
+        channels = moved.order(value, other)
+        if channels is None:
+            continue
+        snr = moved.snr_db(value, other, channels)
+        if snr > max(best.snr_db + LEAST_DB, 2 * LEAST_DB):
+            best = Match(found.tensor, perm, snr, channels)
     return best
 
 
@@ -93,7 +115,7 @@ def _choose(tensor: Tensor, value: Array, rows: Array, power: Array, names: list
     snr = 10.0 * np.log10(np.maximum(power, 1e-30) / noise)
     same = np.array([plain(name) == tensor.name for name in names])
     nearest = int(np.argmax(snr + NAME_DB * same))
-    if snr[nearest] >= LEAST_DB or (same[nearest] and tensor.name):
+    if snr[nearest] >= LEAST_DB or (same[nearest] and tensor.name and tensor.op not in MOVES):
         return nearest
     return None
 
@@ -105,14 +127,16 @@ def plain(name: str) -> str:
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where the .tflite has what a place was fed: a tensor, and the order of its axes."""
+    """Where the .tflite has what a place was fed: a tensor, and the order of its axes and channels."""
 
     index: int
     perm: tuple[int, ...]
+    channels: Array | None = None
 
     def value(self, values: Mapping[int, Array], like: Array) -> Array:
         """In the original model's shape and layout."""
-        return unlaid(values[self.index].reshape(-1), like, self.perm)
+        found = unlaid(values[self.index].reshape(-1), like, self.perm)
+        return found if self.channels is None else moved.undone(found, self.channels)
 
 
 def upstream(
@@ -127,13 +151,20 @@ def upstream(
         values: theirs.
         least_db: how near it must come. A value that is merely similar would look like an error of the place.
     """
+    rivals = [each for each in tensors if each.position < before and values[each.index].size == fed.size]
     found, nearest = None, least_db
-    for tensor in tensors:
-        if tensor.position >= before or values[tensor.index].size != fed.size:
-            continue
+    for tensor in rivals:
         flat = values[tensor.index].reshape(-1)
         for perm in layouts(fed):
             snr = metrics.snr_db(laid(fed, perm), flat)
             if snr > nearest:
                 found, nearest = Upstream(tensor.index, perm), snr
+    if found is not None:
+        return found
+    for tensor in rivals[-_SHUFFLED:]:
+        for perm in layouts(fed):
+            other = unlaid(values[tensor.index].reshape(-1), fed, perm)
+            channels = moved.order(fed, other)
+            if channels is not None and (snr := moved.snr_db(fed, other, channels)) > nearest:
+                found, nearest = Upstream(tensor.index, perm, channels), snr
     return found

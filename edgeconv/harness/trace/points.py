@@ -12,6 +12,15 @@ Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 
 
+#: Ops that move values and compute none: their tensors are a place only by value, never by name.
+MOVES = frozenset(
+    {
+        "CONCATENATION", "EXPAND_DIMS", "GATHER", "PACK", "PAD", "PADV2", "RESHAPE", "SLICE", "SPLIT", "SPLIT_V", "SQUEEZE",
+        "STRIDED_SLICE", "TRANSPOSE", "UNPACK",
+    }
+)  # fmt: skip
+
+
 @dataclass
 class Fed:
     """One tensor that a place was fed.

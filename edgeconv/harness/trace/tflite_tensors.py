@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgeconv.errors import MeasurementError
-from edgeconv.harness.trace.points import Array, Arrays, Tensor
-
-#: What a value passes through unchanged on its way into an op that computes.
-_MOVES = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "PAD", "PADV2"}
+from edgeconv.harness.trace.points import MOVES, Array, Arrays, Tensor
 
 
 class TfliteTensors:
@@ -82,7 +79,7 @@ def _activations(model: Any) -> list[Tensor]:
             tensor = graph.tensors[out]
             if flatbuffer.type_name(tensor.type) == "FLOAT32":
                 label = (tensor.name or b"").decode()
-                weights = "" if name in _MOVES else _weights(model, graph, used, origin)
+                weights = "" if name in MOVES else _weights(model, graph, used, origin)
                 found.append(Tensor(out, label, name, weights, position))
     return found
 
