@@ -186,7 +186,7 @@ class _Tflite:
     def run(self, inputs: Arrays) -> Arrays:
         """See Runtime."""
         for name, entry in self._inputs.items():
-            self._interpreter.set_tensor(entry["index"], np.ascontiguousarray(inputs[name]))
+            self._interpreter.set_tensor(entry["index"], np.asarray(inputs[name], order="C"))
         self.invoke()
         return {name: self._interpreter.get_tensor(entry["index"]) for name, entry in self._outputs.items()}
 

@@ -16,11 +16,13 @@ from edgeconv.errors import UnsupportedOp
 from edgeconv.rewrite.base import OPSET, NodePass, module_path, nodes, refused, run
 from edgeconv.rewrite.legalize_attention import LegalizeAttention
 from edgeconv.rewrite.legalize_batch_norm import LegalizeBatchNorm
+from edgeconv.rewrite.legalize_bitshift import LegalizeBitshift
 from edgeconv.rewrite.legalize_bitwise import LegalizeBitwise
 from edgeconv.rewrite.legalize_cast import LegalizeCast
 from edgeconv.rewrite.legalize_cast_like import LegalizeCastLike
 from edgeconv.rewrite.legalize_center_crop_pad import LegalizeCenterCropPad
 from edgeconv.rewrite.legalize_col2im import LegalizeCol2im
+from edgeconv.rewrite.legalize_dft import LegalizeDft
 from edgeconv.rewrite.legalize_gelu import LegalizeGelu
 from edgeconv.rewrite.legalize_grid_sample import LegalizeGridSample
 from edgeconv.rewrite.legalize_group_norm import LegalizeGroupNorm
@@ -73,7 +75,9 @@ PASSES: tuple[NodePass, ...] = (
     LegalizeCastLike(),
     LegalizeScatter(),
     LegalizeBitwise(),
+    LegalizeBitshift(),
     LegalizeCol2im(),
+    LegalizeDft(),
     LegalizeRnn(),
     LegalizeIsInf(),
     LegalizePool(),
@@ -90,7 +94,7 @@ HANDLED: dict[str, str] = {op: one.name for one in PASSES for op in one.ops}
 # fmt: off
 SAME: frozenset[str] = frozenset(
     {
-        "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitShift", "Celu", "Compress", "Constant",
+        "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Celu", "Compress", "Constant",
         "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Cosh", "DepthToSpace", "Det", "Dropout", "Einsum",
         "Elu", "Equal", "EyeLike", "Flatten", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool",
         "GreaterOrEqual", "HardSigmoid", "Identity", "If", "InstanceNormalization", "IsNaN", "LeakyRelu",
@@ -111,7 +115,6 @@ OUT_OF_REACH: dict[str, str] = {
     "BlackmanWindow": "a window function; compute it outside the model",
     "CausalConvWithState": "a stateful convolution",
     "CumProd": "opset 13 has no running product",
-    "DFT": "opset 13 has no Fourier transform",
     "DeformConv": "opset 13 has no deformable convolution",
     "HammingWindow": "a window function; compute it outside the model",
     "HannWindow": "a window function; compute it outside the model",
@@ -122,7 +125,6 @@ OUT_OF_REACH: dict[str, str] = {
     "OptionalGetElement": "optional values have no TFLite counterpart",
     "OptionalHasElement": "optional values have no TFLite counterpart",
     "RegexFullMatch": "strings have no TFLite counterpart",
-    "STFT": "opset 13 has no Fourier transform",
     "SequenceMap": "sequences have no TFLite counterpart",
     "StringConcat": "strings have no TFLite counterpart",
     "StringSplit": "strings have no TFLite counterpart",

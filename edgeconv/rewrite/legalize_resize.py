@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeconv.rewrite.base import Builder, NodePass, attr, const_value, given, needed, rank
+from edgeconv.rewrite.spell_resize import plan_of, spelled
 
 _NEW = frozenset({"antialias", "axes", "keep_aspect_ratio_policy"})
 _MODE = "coordinate_transformation_mode"
@@ -19,16 +20,21 @@ class LegalizeResize(NodePass):
     ops = frozenset({"Resize"})
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
-        """Antialiasing and the policies that keep the aspect ratio have no counterpart."""
+        """What opset 13 has no word for is written out, where sizes are constant."""
         symmetric = attr(node, _MODE) == "half_pixel_symmetric"
         if not symmetric and not _NEW & set(node.attributes):
             return None
+        plan = plan_of(node)
+        aspect = attr(node, "keep_aspect_ratio_policy", "stretch") != "stretch" and _present(given(node, 3))
+        exact = not symmetric or _exact(needed(node, 0), given(node, 2), attr(node, "axes"))
+        if plan is not None and (attr(node, "antialias", 0) or aspect or not exact):
+            return [spelled(node, build, plan)]
         if attr(node, "antialias", 0):
             return build.refuse("it antialiases, which neither ONNX 13 nor TFLite can; resize without antialias")
-        if attr(node, "keep_aspect_ratio_policy", "stretch") != "stretch" and _present(given(node, 3)):
+        if aspect:
             return build.refuse("it keeps the aspect ratio, which must be worked into its sizes first")
         data, roi, scales, sizes = needed(node, 0), given(node, 1), given(node, 2), given(node, 3)
-        if symmetric and not _exact(data, scales, attr(node, "axes")):
+        if not exact:
             return build.refuse("half_pixel_symmetric differs from half_pixel: its scales do not give whole sizes")
         axes, dims = attr(node, "axes"), rank(data)
         if axes is not None:

@@ -13,17 +13,23 @@ from edgeconv.rewrite.fold_dequantize import FoldDequantize
 from edgeconv.rewrite.fold_fake_quant import FoldFakeQuant
 from edgeconv.rewrite.fold_quantized import FoldQuantized, QuantizedWeight
 from edgeconv.rewrite.infer_shapes import infer_shapes
+from edgeconv.rewrite.narrow_floats import NarrowFloats
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
 from edgeconv.rewrite.onnx_tf_squeeze import OnnxTfSqueeze
 from edgeconv.rewrite.spell_affine import SpellAffine
 from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
+from edgeconv.rewrite.spell_clip import SpellClip
 from edgeconv.rewrite.spell_concat import SpellConcat
 from edgeconv.rewrite.spell_gather import SpellGather
 from edgeconv.rewrite.spell_gelu import SpellGelu
 from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
 from edgeconv.rewrite.spell_hard_swish import SpellHardSwish
+from edgeconv.rewrite.spell_matmul import SpellMatmul
 from edgeconv.rewrite.spell_max_pool import SpellMaxPool
+from edgeconv.rewrite.spell_mod import SpellMod
 from edgeconv.rewrite.spell_patch_merge import SpellPatchMerge
+from edgeconv.rewrite.spell_resize import SpellResize
+from edgeconv.rewrite.widen_integers import WidenIntegers
 
 
 def _reordered(weight: QuantizedWeight, layout: ChannelsLast) -> QuantizedWeight:
@@ -55,7 +61,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
         channels_last_ends: whether image inputs and outputs become channels last too.
     """
     folded = FoldQuantized()
-    counts = run(model, [folded, FoldFakeQuant(), FoldDequantize()])
+    counts = run(model, [folded, FoldFakeQuant(), FoldDequantize(), NarrowFloats(), WidenIntegers()])
     tidy.fold(model)
     infer_shapes(model)
     counts |= run(
@@ -69,6 +75,10 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellMaxPool(),
             SpellPatchMerge(),
             SpellConcat(),
+            SpellResize(),
+            SpellClip(),
+            SpellMod(),
+            SpellMatmul(),
             OnnxTfSqueeze(),
             OnnxTfSplit(),
             *([SpellAffine()] if folded.weights else []),

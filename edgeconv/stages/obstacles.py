@@ -46,9 +46,9 @@ _REPLACE = "replace that operator in the model by others that compute the same"
 
 def _export(source: ModelSource) -> tuple[list[dict[str, Any]], Any, tuple[list[str], list[str]]]:
     """Obstacles so far, and the legalized model with its input and output names; None where it does not export."""
+    from edgeconv.rewrite import spell
     from edgeconv.rewrite.base import run
     from edgeconv.rewrite.legalize import PASSES
-    from edgeconv.rewrite.spell_rnn import SpellRnn
     from edgeconv.source import loading
     from edgeconv.stages import onnx
 
@@ -63,7 +63,7 @@ def _export(source: ModelSource) -> tuple[list[dict[str, Any]], Any, tuple[list[
             reason = f"{error.message[:1].upper()}{error.message[1:]}"
             found = [witness.obstacle("export", "", "", "", reason, error.hint)]
         return found, None, ([], [])
-    run(model, [*PASSES, SpellRnn()])
+    run(model, [*PASSES, *spell.PASSES])
     return found, model, (inputs, outputs)
 
 
@@ -114,15 +114,14 @@ def locate(payload: dict[str, Any]) -> dict[str, Any]:
     Returns:
         {"places": {node: "net.py:12: y = a @ b"}}, for those that are known.
     """
-    from edgeconv.rewrite import tidy
+    from edgeconv.rewrite import spell, tidy
     from edgeconv.rewrite.base import nodes, run
     from edgeconv.rewrite.legalize import PASSES
-    from edgeconv.rewrite.spell_rnn import SpellRnn
     from edgeconv.stages import onnx
 
     source = ModelSource.from_json(payload["source"])
     model, inputs, outputs, _ = onnx.graph_of(source)
-    run(model, [*PASSES, SpellRnn()])
+    run(model, [*PASSES, *spell.PASSES])
     wanted = set(payload["nodes"])
     places = _places(nodes(model), wanted)
     if wanted - set(places):  # folding gives some of them their names

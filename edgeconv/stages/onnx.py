@@ -50,14 +50,13 @@ class Onnx(Stage):
         import onnx_ir as ir
 
         from edgeconv.rewrite import tidy
-        from edgeconv.rewrite.base import run
         from edgeconv.rewrite.legalize import to_opset_13
-        from edgeconv.rewrite.spell_rnn import SpellRnn
+        from edgeconv.rewrite.spell import spell
 
         source = ModelSource.from_json(json.loads(job.source.read_text()))
         model, inputs, outputs, notes = graph_of(source)
         passes = to_opset_13(model)
-        passes |= run(model, [SpellRnn()])
+        passes |= spell(model)
         passes |= tidy.tidy(model, inputs, outputs)
         proto = ir.serde.serialize_model(model)
         tidy.strip(proto)

@@ -68,13 +68,25 @@ def _padded(tf: Any, x: Any, pairs: list[tuple[int, int]], kernel: Any, strides:
 
 def register() -> None:
     """Define the handler classes; onnx-tf finds them by itself from then on."""
-    from edgeconv.stages import onnx_tf_conv, onnx_tf_pad, onnx_tf_pool, onnx_tf_scan, onnx_tf_slice
+    from edgeconv.stages import (
+        onnx_tf_conv,
+        onnx_tf_math,
+        onnx_tf_pad,
+        onnx_tf_pool,
+        onnx_tf_resize,
+        onnx_tf_scan,
+        onnx_tf_select,
+        onnx_tf_slice,
+    )
 
     onnx_tf_conv.define()
     onnx_tf_pool.define()
     onnx_tf_pad.define()
     onnx_tf_slice.define()
     onnx_tf_scan.define()
+    onnx_tf_math.define()
+    onnx_tf_select.define()
+    onnx_tf_resize.define()
 
 
 def refuse(node: Any, why: str) -> UnsupportedOp:

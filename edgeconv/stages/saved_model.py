@@ -40,9 +40,13 @@ class SavedModel(Stage):
         "edgeconv.stages.onnx_tf_compat",
         "edgeconv.stages.onnx_tf_conv",
         "edgeconv.stages.onnx_tf_handlers",
+        "edgeconv.stages.onnx_tf_math",
         "edgeconv.stages.onnx_tf_pad",
         "edgeconv.stages.onnx_tf_pool",
+        "edgeconv.stages.onnx_tf_resize",
         "edgeconv.stages.onnx_tf_scan",
+        "edgeconv.stages.onnx_tf_select",
+        "edgeconv.stages.onnx_tf_slice",
     )
     worker: ClassVar[str] = "tensorflow"
     preload: ClassVar[tuple[str, ...]] = ("tensorflow", "onnx_ir", "onnxscript")

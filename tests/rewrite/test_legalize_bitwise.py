@@ -2,11 +2,9 @@
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from edgeconv.rewrite.base import refused
 from edgeconv.rewrite.legalize_bitwise import LegalizeBitwise
 from tests.rewrite.helpers import check, model, op_types
 
@@ -56,12 +54,3 @@ def test_booleans_are_logic(op):
     logic = {"And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor, "Not": np.logical_not}[op]
     after = check(proto, LegalizeBitwise(), reference=lambda **feeds: [logic(*feeds.values())], tolerance=0)
     assert op_types(after) == [op]
-
-
-@pytest.mark.parametrize(("op", "mask"), [("BitwiseAnd", 5), ("BitwiseOr", 1), ("BitwiseXor", 1)])
-def test_the_rest_is_refused(op, mask):
-    kind = TensorProto.INT32
-    node = helper.make_node(op, ["x", "m"], ["y"])
-    graph = ir.from_proto(model([node], {"x": (kind, [2])}, {"y": kind}, {"m": np.int32(mask)}, opset=18))
-    assert LegalizeBitwise().apply(graph) == 0
-    assert "bitwise" in refused(graph)[0][1]
