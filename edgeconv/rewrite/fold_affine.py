@@ -15,6 +15,8 @@ import onnx_ir as ir
 from edgeconv.rewrite.base import Array, Builder, Pass, all_names, attr, const_value, given, needed, rank, static_shape
 
 _OPS = frozenset({"Add", "Sub", "Mul", "Div"})
+#: Largest gain over smallest that may go through a ReLU.
+MOST_UNEVEN = 2.0
 #: Steps of a chain: a layer norm has two, a batch norm that was spelled out four.
 _LONGEST = 6
 
@@ -27,40 +29,51 @@ class FoldAffine(Pass):
         taken = all_names(model)
         changed = 0
         for node in list(model.graph):
-            if node.graph is None or node.op_type not in _OPS or node.domain or not _readers(node.outputs[0]):
+            if node.graph is None or node.op_type not in _OPS | {"Relu"} or node.domain:
                 continue
-            changed += self._fold(node, taken)
+            readers = _readers(node.outputs[0])
+            size = rank(node.outputs[0])
+            if readers and size is not None and len({_reader_axis(reader, size) for reader in readers}) == 1:
+                fold = self._fold_behind if node.op_type == "Relu" else self._fold
+                changed += fold(node, readers, _reader_axis(readers[0], size), taken)
         return changed
 
-    def _fold(self, last: ir.Node, taken: set[str]) -> int:
+    def _fold(self, last: ir.Node, readers: list[ir.Node], axis: int, taken: set[str]) -> int:
         """Fold the chain that ends in `last`, as far up as nothing else reads it."""
-        readers = _readers(last.outputs[0])
-        size = rank(last.outputs[0])
-        if size is None or any(_reader_axis(reader, size) != _reader_axis(readers[0], size) for reader in readers):
-            return 0
-        axis = _reader_axis(readers[0], size)
-        chain: list[_Step] = []
-        value = last.outputs[0]
-        while len(chain) < _LONGEST and (not chain or len(value.uses()) == 1):
-            step = _step(value, axis)
-            if step is None or (step.moves and any(_pads(reader) for reader in readers)):
-                break
-            chain.append(step)
-            value = step.source
+        chain = _chain(last.outputs[0], axis, moves=not any(_pads(reader) for reader in readers))
         if not chain:
             return 0
-        features = static_shape(value)
-        if features is None:
-            return 0
-        gain, offset = np.ones(features[axis], np.float64), np.zeros(features[axis], np.float64)
-        for step in reversed(chain):
-            gain, offset = gain * step.gain, offset * step.gain + step.offset
+        gain, offset = _total(chain, axis)
         for reader in readers:
-            _fold_into(reader, value, gain, offset, Builder(reader, taken))
-        for step in chain:
-            graph = step.node.graph
-            if graph is not None and not step.node.outputs[0].uses():
-                graph.remove(step.node, safe=True)
+            _fold_into(reader, chain[-1].source, gain, offset, Builder(reader, taken))
+        _remove(chain)
+        return len(chain)
+
+    def _fold_behind(self, activation: ir.Node, readers: list[ir.Node], axis: int, taken: set[str]) -> int:
+        """The gain alone, through a ReLU: relu(x · g + c) W is relu(x + c / g) (gW) for g > 0.
+
+        Only where gains are about equal: what the runtime quantizes for W would else lose its balance between features.
+        """
+        value = needed(activation, 0)
+        chain = _chain(value, axis, moves=True) if len(value.uses()) == 1 else []
+        if not chain:
+            return 0
+        gain, offset = _total(chain, axis)
+        if gain.min() <= 0 or gain.max() > MOST_UNEVEN * gain.min() or np.all(gain == 1):
+            return 0
+        build = Builder(activation, taken)
+        moved = chain[-1].source
+        if offset.any():
+            shape = [-1 if place == axis else 1 for place in range(rank(value) or 0)]
+            moved = build.op("Add", moved, (offset / gain).astype(np.float32).reshape(shape))
+        before = build.op("Relu", moved)
+        build.insert()
+        for reader in readers:
+            _fold_into(reader, before, gain, np.zeros_like(gain), Builder(reader, taken))
+        graph = activation.graph
+        assert graph is not None
+        graph.remove(activation, safe=True)
+        _remove(chain)
         return len(chain)
 
 
@@ -81,6 +94,34 @@ class _Step:
     gain: Array
     offset: Array
     moves: bool
+
+
+def _chain(value: ir.Value, axis: int, *, moves: bool) -> list[_Step]:
+    """Sums and products above a value, the last first, as far up as nothing else reads them."""
+    chain: list[_Step] = []
+    while len(chain) < _LONGEST and (not chain or len(value.uses()) == 1):
+        step = _step(value, axis)
+        if step is None or (step.moves and not moves):
+            break
+        chain.append(step)
+        value = step.source
+    return chain
+
+
+def _total(chain: list[_Step], axis: int) -> tuple[Array, Array]:
+    """Gain and offset of a whole chain, one a feature."""
+    features = (static_shape(chain[-1].source) or [])[axis]
+    gain, offset = np.ones(features, np.float64), np.zeros(features, np.float64)
+    for step in reversed(chain):
+        gain, offset = gain * step.gain, offset * step.gain + step.offset
+    return gain, offset
+
+
+def _remove(chain: list[_Step]) -> None:
+    for step in chain:
+        graph = step.node.graph
+        if graph is not None and not step.node.outputs[0].uses():
+            graph.remove(step.node, safe=True)
 
 
 def _step(value: ir.Value, axis: int) -> _Step | None:

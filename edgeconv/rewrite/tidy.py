@@ -14,6 +14,7 @@ from edgeconv.rewrite.fold_scale import FoldScale
 from edgeconv.rewrite.fold_shuffle import FoldShuffle
 from edgeconv.rewrite.fuse_views import FuseViews
 from edgeconv.rewrite.infer_shapes import infer_shapes
+from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
 
 #: Largest constant, in elements, that is computed from (an embedding table that is transposed); a sixteenth of it may be made
 #: (a positional encoding), so that no mask is spread out into megabytes.
@@ -34,7 +35,7 @@ def tidy(model: ir.Model, inputs: list[str], outputs: list[str]) -> dict[str, in
     before = sum(1 for _ in nodes(model))
     fold(model)
     infer_shapes(model)
-    dropped = run(model, [DropZero(), FoldAffine(), FoldScale(), FoldShuffle(), FuseViews()])
+    dropped = run(model, [SpellBatchNorm(), DropZero(), FoldAffine(), FoldScale(), FoldShuffle(), FuseViews()])
     fold(model)
     _rename(model, inputs, outputs)
     return {**dropped, "fold_constants": before - sum(1 for _ in nodes(model))}

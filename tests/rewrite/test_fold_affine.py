@@ -62,6 +62,23 @@ def test_a_factor_goes_into_a_padded_conv():
     assert op_types(check(proto, FoldAffine())) == ["Conv"]
 
 
+@pytest.mark.parametrize(("gain", "changed"), [((0.5, 0.9), 2), ((0.1, 0.9), 0), ((-0.9, 0.9), 0)])
+@pytest.mark.parametrize("pads", [0, 1])
+def test_about_equal_positive_gains_go_through_a_relu(gain, changed, pads):
+    gains = np.linspace(*gain, 3, dtype=np.float32).reshape(3, 1, 1)
+    constants = {"g": gains, "c": draw(1, 3, 1, 1), "w": draw(4, 3, 3, 3), "v": draw(2, 3, 1, 1)}
+    nodes = [
+        helper.make_node("Mul", ["x", "g"], ["m"]),
+        helper.make_node("Add", ["m", "c"], ["a"]),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("Conv", ["r", "w"], ["y"], pads=[pads] * 4),
+        helper.make_node("Conv", ["r", "v"], ["z"]),
+    ]
+    proto = model(nodes, {"x": (TensorProto.FLOAT, [1, 3, 7, 7])}, ["y", "z"], constants, opset=13)
+    after = check(proto, FoldAffine(), changed=changed, tolerance=1e-4)
+    assert ("Mul" in op_types(after)) == (changed == 0)
+
+
 def residual():
     return [
         helper.make_node("Mul", ["x", "g"], ["m"]),
