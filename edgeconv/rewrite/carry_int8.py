@@ -21,7 +21,7 @@ from edgeconv.rewrite.flatbuffer import Array
 #: Largest distance of w / scale from an integer that float32 rounding of scale · q explains (127 · 2^-23 and some folds).
 GRID_TOLERANCE = 1e-3
 
-#: Ops whose second input is a weight, and the axis of its output channel.
+#: Ops that read a weight, and the axis of its output channel.
 OUTPUT_AXIS = {
     "CONV_2D": 0,
     "FULLY_CONNECTED": 0,
@@ -29,8 +29,10 @@ OUTPUT_AXIS = {
     "TRANSPOSE_CONV": 0,
     "CONV_3D": 4,
     "BATCH_MATMUL": -1,
+    "GATHER": 0,
 }
-WEIGHT = 1
+#: Which input is the weight, where it is not the second.
+WEIGHT = {"GATHER": 0}
 #: DEQUANTIZE of int8 with one scale a channel (tensorflow/lite/tools/versioning).
 DEQUANTIZE_VERSION = 5
 
@@ -151,7 +153,7 @@ def _carry_one(
         return None
     op = names.pop()
     axis = OUTPUT_AXIS.get(op)
-    if axis is None or any(position != WEIGHT for _, position in users):
+    if axis is None or any(position != WEIGHT.get(op, 1) for _, position in users):
         return None
     axis %= weight.ndim
     digest, found = _known(weight, axis, wanted)

@@ -11,6 +11,9 @@ import onnx_ir as ir
 from edgeconv.rewrite.base import Array, Builder, NodePass, attr, const_value, given
 from edgeconv.rewrite.fold_quantized import QuantizedWeight, is_on_grid
 
+#: By op and which input is its weight, the axis of the weight's output channel.
+_OUTPUT_AXIS = {("Conv", 1): 0, ("MatMul", 1): 1, ("Gemm", 1): 1, ("ConvTranspose", 1): 1, ("Gather", 0): 0}
+
 
 class FoldDequantize(NodePass):
     """DequantizeLinear over integer constants becomes the float constant scale · (q − zero point).
@@ -43,15 +46,17 @@ class FoldDequantize(NodePass):
         return [constant]
 
     def _note(self, node: ir.Node, constant: ir.Value, shifted: Array, scale: Array, axis: int) -> None:
-        """Keep the integers of what a conv or matrix product reads as its weight."""
+        """Keep the integers of what a conv, matrix product or table look-up reads as its weight."""
         users = [(usage.node, usage.idx) for usage in node.outputs[0].uses()]
         kinds = {(user.op_type, place, int(attr(user, "transB", 0))) for user, place in users}
         if len(kinds) != 1 or np.abs(shifted).max(initial=0) > np.iinfo(np.int16).max:
             return
         op, place, transposed = kinds.pop()
-        if place != 1 or op not in {"Conv", "MatMul", "Gemm"} or (op != "Conv" and shifted.ndim != 2):
+        out = 0 if transposed else _OUTPUT_AXIS.get((op, place))
+        if out is None or (op not in {"Conv", "ConvTranspose"} and shifted.ndim != 2):
             return
-        out = 0 if op == "Conv" or transposed else 1
+        if op == "Gather" and any(attr(user, "axis", 0) != 0 for user, _ in users):
+            return
         if scale.size > 1 and axis % shifted.ndim != out:
             return
         integers = np.moveaxis(shifted.astype(np.int16), out, 0)

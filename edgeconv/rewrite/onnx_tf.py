@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeconv.rewrite import tidy
@@ -12,6 +13,7 @@ from edgeconv.rewrite.channels_last import ChannelsLast
 from edgeconv.rewrite.fold_dequantize import FoldDequantize
 from edgeconv.rewrite.fold_fake_quant import FoldFakeQuant
 from edgeconv.rewrite.fold_quantized import FoldQuantized, QuantizedWeight
+from edgeconv.rewrite.given_integers import LARGEST
 from edgeconv.rewrite.infer_shapes import infer_shapes
 from edgeconv.rewrite.narrow_floats import NarrowFloats
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
@@ -60,8 +62,9 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
         model: opset 13, float or dynamically quantized.
         channels_last_ends: whether image inputs and outputs become channels last too.
     """
-    folded = FoldQuantized()
-    counts = run(model, [folded, FoldFakeQuant(), FoldDequantize(), NarrowFloats(), WidenIntegers()])
+    folded, dequantized = FoldQuantized(), FoldDequantize()
+    counts = run(model, [folded, FoldFakeQuant(), dequantized, NarrowFloats(), WidenIntegers()])
+    weights = [weight for weight in [*folded.weights, *dequantized.weights] if np.abs(weight.integers).max() <= LARGEST]
     tidy.fold(model)
     infer_shapes(model)
     counts |= run(
@@ -81,7 +84,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellMatmul(),
             OnnxTfSqueeze(),
             OnnxTfSplit(),
-            *([SpellAffine()] if folded.weights else []),
+            *([SpellAffine()] if weights else []),
         ],
     )
     tidy.fold(model)
@@ -92,6 +95,6 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
     infer_shapes(model)
     return Prepared(
         counts,
-        [_reordered(weight, layout) for weight in folded.weights],
+        [_reordered(weight, layout) for weight in weights],
         {moved.name: moved.perm for moved in layout.moved},
     )

@@ -31,7 +31,7 @@ class Quantize(Stage):
     """
 
     weight_type: Literal["QUInt8"] = "QUInt8"
-    op_types: tuple[str, ...] = ("Conv", "MatMul", "Gemm")
+    op_types: tuple[str, ...] = ("Conv", "MatMul", "Gemm", "ConvTranspose", "Gather")
     min_elements: int = 64
 
     name: ClassVar[str] = "quantize"
@@ -44,6 +44,7 @@ class Quantize(Stage):
         "edgeconv.rewrite.fold_fake_quant",
         "edgeconv.rewrite.fold_quantized",
         "edgeconv.rewrite.given_integers",
+        "edgeconv.stages.quantize_stored",
     )
     worker: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("onnxruntime.quantization",)
@@ -56,6 +57,8 @@ class Quantize(Stage):
         from onnx import numpy_helper
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
+        from edgeconv.stages import quantize_stored
+
         logging.getLogger().setLevel(logging.ERROR)  # it recommends a pre-processing that the stage before has done
         model, given = _float_again(onnx.load(str(job.source)))
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -67,12 +70,19 @@ class Quantize(Stage):
         quantize_dynamic(
             str(prepared), str(job.destination), weight_type=QuantType.QUInt8,
             per_channel=False,  # its loop over channels takes a minute for 60 million weights; _regrid sets them all anew
-            op_types_to_quantize=[op for op in self.op_types if op != "Gemm"] or ["MatMul"],
+            op_types_to_quantize=[op for op in self.op_types if op in {"Conv", "MatMul"}] or ["MatMul"],
             nodes_to_quantize=chosen or ["\0none"],  # an empty list would mean all of them
             extra_options={"WeightSymmetric": True, "MatMulConstBOnly": True, "EnableSubgraph": True},
         )  # fmt: skip
         quantized = onnx.load(str(job.destination))
         count, elements, lost = _regrid(quantized, weights, given)
+        for name, axis in quantize_stored.chosen(plain, weights, self.op_types, self.min_elements).items():
+            rows = np.moveaxis(weights[name], axis, 0)
+            q, scale = grid(rows, conv=True)
+            if name in given and (snr := _keep_given(q, scale, given[name], rows, conv=True)) is not None:
+                lost[name] = snr
+            quantize_stored.dequantized(quantized, name, axis, np.moveaxis(q, 0, axis), scale, ZERO_POINT)
+            count, elements = count + 1, elements + q.size
         _keep_places(plain, quantized)
         del quantized.metadata_props[:]
         quantized.producer_name = quantized.producer_version = ""
@@ -103,10 +113,11 @@ class Quantize(Stage):
         graph = onnx.load(str(job.destination)).graph
         arrays = {tensor.name: tensor for tensor in graph.initializer}
         for node in _nodes(graph):
-            if node.op_type in {"ConvInteger", "MatMulInteger"} and node.input[1] in arrays:
-                q = numpy_helper.to_array(arrays[node.input[1]])
+            place = {"ConvInteger": 1, "MatMulInteger": 1, "DequantizeLinear": 0}.get(node.op_type)
+            if place is not None and node.input[place] in arrays:
+                q = numpy_helper.to_array(arrays[node.input[place]])
                 if q.dtype != np.uint8 or q.min(initial=255) < 1:
-                    raise BadOutput(f"the weight {node.input[1]} is off the grid: {q.dtype}, smallest {q.min()}")
+                    raise BadOutput(f"the weight {node.input[place]} is off the grid: {q.dtype}, smallest {q.min()}")
 
     def _choose(self, model: Any, weights: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """Names of the nodes to quantize, and why the others stay float."""

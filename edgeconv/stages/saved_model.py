@@ -168,7 +168,7 @@ def _describe(weight: Any, file: Path) -> dict[str, Any]:
     from edgeconv.rewrite.carry_int8 import digest_of
 
     integers = weight.integers
-    if weight.op == "Conv" and integers.ndim > 2:
+    if weight.op in {"Conv", "ConvTranspose"} and integers.ndim > 2:
         integers = np.moveaxis(integers, 1, -1)  # [O, I, H, W] → [O, H, W, I], TFLite's order
     elif integers.ndim > 2:
         integers = integers.reshape(-1, integers.shape[-1])
