@@ -65,6 +65,7 @@ PASSES: tuple[NodePass, ...] = (
     LegalizeAttention(),
     LegalizeRotaryEmbedding(),
     LegalizeTrilu(),
+    LegalizeDft(),
     LegalizePad(),
     LegalizeCenterCropPad(),
     LegalizeGridSample(),

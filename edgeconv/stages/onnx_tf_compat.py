@@ -164,7 +164,10 @@ def concrete_function(model: Any, opset: int, on_refusal: Callable[[Any, BaseExc
     except UnsupportedOp as error:
         if "graph execution" not in str(error.__cause__) and "symbolic" not in str(error.__cause__):
             raise
-        return tf.function(forward, autograph=True).get_concrete_function(**signature)
+        try:
+            return tf.function(forward, autograph=True).get_concrete_function(**signature)
+        except Exception as again:  # AutoGraph wraps whatever is raised in a class of its own
+            raise error from again
 
 
 def _stand_in(tf: Any, inputs: dict[str, Any], kind: Any, shape: list[int | None] | None) -> Any:

@@ -93,8 +93,6 @@ def _conv_transpose(node: Any, tensors: dict[str, Any]) -> Any:
     bias = tensors[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] else None
     rank = len(w.shape)
     spatial = rank - 2
-    if spatial > 2:
-        raise refuse(node, f"a transposed conv over {spatial} axes has no TFLite builtin")
     kernel, group = list(w.shape[2:]), int(node.attrs.get("group", 1))
     strides = list(node.attrs.get("strides") or [1] * spatial)
     dilations = list(node.attrs.get("dilations") or [1] * spatial)
@@ -114,20 +112,22 @@ def _conv_transpose(node: Any, tensors: dict[str, Any]) -> Any:
     batch = x.shape[0] if x.shape[0] is not None else tf.shape(x)[0]
     parts = []
     for part, weight in zip(tf.split(x, group, -1), tf.split(w, group, 0), strict=True):
-        filters = tf.transpose(weight, [2, 3, 1, 0])  # [I, O, H, W] → [H, W, O, I]
+        filters = tf.transpose(weight, [*range(2, len(weight.shape)), 1, 0])  # [I, O, H, W] → [H, W, O, I]
         wanted = [f - before - after + e for f, (before, after), e in zip(full, pairs, extra, strict=True)]
-        if _is_same(size, strides, wanted, pairs, list(filters.shape[:2])):
-            parts.append(tf.nn.conv2d_transpose(part, filters, [batch, *wanted, filters.shape[2]], strides, "SAME"))
+        outer = filters.shape[-2]
+        transposed = tf.nn.conv3d_transpose if spatial == 3 else tf.nn.conv2d_transpose
+        if _is_same(size, strides, wanted, pairs, list(filters.shape[:-2])):
+            parts.append(transposed(part, filters, [batch, *wanted, outer], strides, "SAME"))
             continue
         grown = [max(f, before + w_) for f, (before, _), w_ in zip(full, pairs, wanted, strict=True)]
-        y = tf.nn.conv2d_transpose(part, filters, [batch, *full, filters.shape[2]], strides, "VALID")
+        y = transposed(part, filters, [batch, *full, outer], strides, "VALID")
         if grown != full:
             y = tf.pad(y, [(0, 0), *[(0, g - f) for g, f in zip(grown, full, strict=True)], (0, 0)])
         starts = [0, *[before for before, _ in pairs], 0]
         parts.append(tf.slice(y, starts, [-1, *wanted, -1]) if grown != wanted else y)
     y = parts[0] if group == 1 else tf.concat(parts, -1)
     if bias is not None:
-        y = tf.nn.bias_add(y, bias)
+        y = tf.add(y, tf.reshape(bias, [1, 1, 1, 1, -1])) if spatial == 3 else tf.nn.bias_add(y, bias)
     if spatial == 1:
         y = tf.squeeze(y, 1)
     return tf.transpose(y, to_first(rank))

@@ -11,7 +11,56 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     import torch
 
     aten = torch.ops.aten
-    return {aten.rnn_tanh.input: _rnn_of("Tanh"), aten.rnn_relu.input: _rnn_of("Relu")}
+    bags = (
+        aten.embedding_bag.default,
+        aten.embedding_bag.padding_idx,
+        aten._embedding_bag,
+        aten._embedding_bag_forward_only,
+    )
+    return {
+        aten.rnn_tanh.input: _rnn_of("Tanh"),
+        aten.rnn_relu.input: _rnn_of("Relu"),
+        **dict.fromkeys([getattr(bag, "default", bag) for bag in bags], _embedding_bag),
+    }
+
+
+def _embedding_bag(
+    weight: Any, indices: Any, offsets: Any, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
+    per_sample_weights: Any = None, include_last_offset: bool = False, padding_idx: int | None = None,
+) -> tuple[Any, Any, Any, Any]:  # fmt: skip
+    """A product with the matrix of what lies in which bag, for the exporter's loop over sequences of tensors.
+
+    indices [n], offsets [bags] (one more with `include_last_offset`); mode 0 is the sum, 1 the mean, 2 the maximum.
+    """
+    from onnxscript import opset18 as op
+
+    del scale_grad_by_freq, sparse  # they concern training
+    count = op.Constant(value_int=int(indices.shape[0]))
+    place = op.Unsqueeze(op.Range(0, count, 1), [0])  # [1, n]
+    if include_last_offset:
+        start, end = op.Slice(offsets, [0], [-1], [0]), op.Slice(offsets, [1], [2**62], [0])
+    else:
+        start = offsets
+        end = op.Concat(op.Slice(offsets, [1], [2**62], [0]), op.Unsqueeze(count, [0]), axis=0)
+    inside = op.And(
+        op.GreaterOrEqual(place, op.Unsqueeze(op.Cast(start, to=7), [1])),
+        op.Less(place, op.Unsqueeze(op.Cast(end, to=7), [1])),
+    )  # [bags, n]
+    if padding_idx is not None and padding_idx >= 0:
+        inside = op.And(inside, op.Not(op.Unsqueeze(op.Equal(op.Cast(indices, to=7), padding_idx), [0])))
+    rows = op.Gather(weight, indices)  # [n, width]
+    if per_sample_weights is not None:
+        rows = op.Mul(rows, op.Unsqueeze(per_sample_weights, [1]))
+    share = op.Cast(inside, to=1)
+    number = op.ReduceSum(share, [1], keepdims=1)
+    if mode == 2:
+        # an empty bag gives zero, as in PyTorch
+        held = op.Where(op.Unsqueeze(inside, [2]), op.Unsqueeze(rows, [0]), -3.4e38)
+        result = op.Where(op.Greater(number, 0.0), op.ReduceMax(held, [1], keepdims=0), 0.0)
+    else:
+        result = op.MatMul(share, rows)
+        result = op.Div(result, op.Max(number, 1.0)) if mode == 1 else result
+    return result, op.Cast(offsets, to=7), op.Cast(offsets, to=7), op.Cast(offsets, to=7)
 
 
 def _rnn_of(activation: str) -> Callable[..., Any]:

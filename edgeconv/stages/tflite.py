@@ -222,7 +222,7 @@ def _ensure_int8(model: Any, quantized: list[dict[str, Any]]) -> None:
 
 
 def _ensure_runs(data: bytes) -> None:
-    """LiteRT loads the file and invokes it once, on zeros: what the memory holds may be no index or length."""
+    """LiteRT loads the file and invokes it once: on ones, since a model may divide by an input, or else on zeros."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
@@ -230,8 +230,13 @@ def _ensure_runs(data: bytes) -> None:
         interpreter = Interpreter(model_content=data, num_threads=1)
         interpreter.allocate_tensors()
         for entry in interpreter.get_input_details():
-            interpreter.set_tensor(entry["index"], np.zeros(entry["shape"], entry["dtype"]))
-        interpreter.invoke()
+            interpreter.set_tensor(entry["index"], np.ones(entry["shape"], entry["dtype"]))
+        try:
+            interpreter.invoke()
+        except RuntimeError:  # ones may be no index of a small table
+            for entry in interpreter.get_input_details():
+                interpreter.set_tensor(entry["index"], np.zeros(entry["shape"], entry["dtype"]))
+            interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         raise BadOutput(f"LiteRT does not run the .tflite: {str(error).strip().splitlines()[0][:300]}") from error
 

@@ -65,7 +65,7 @@ def through(text, tmp_path, *, quantized):
     stages = [first, *([Quantize()] if quantized else []), SavedModel(), last]
     paths, notes = run_stages(source, stages, tmp_path / "chain")
     runtime = open_artifact(
-        {"runtime": "litert", "artifact": paths["tflite"], "threads": 1, "layouts": notes["tflite"]["layouts"]}
+        {"runtime": "litert", "artifact": str(paths["tflite"]), "threads": 1, "layouts": notes["tflite"]["layouts"]}
     )
     loaded = loading.load(source)
     generator = np.random.default_rng(5)
@@ -84,3 +84,67 @@ def test_gains_before_a_weight_leave_its_integers_alone(text, tmp_path):
     snr, notes = through(text, tmp_path, quantized=True)
     assert notes["tflite"]["carried_exactly"] == notes["quantize"]["weights"]
     assert snr > 30
+
+
+SPECTROGRAM = """
+    def forward(self, wave):
+        spectrum = torch.stft(wave, 64, 32, window=torch.hann_window(64), return_complex=True)
+        return spectrum.abs().square(), torch.fft.rfft(wave[:, :100]).imag
+def make():
+    return Net(), (torch.randn(1, 400),)
+"""
+
+BAGS = """
+    def __init__(self):
+        super().__init__()
+        self.mean, self.most = nn.EmbeddingBag(50, 8), nn.EmbeddingBag(50, 8, mode="max")
+        self.total = nn.EmbeddingBag(50, 8, mode="sum", padding_idx=0)
+    def forward(self, ids, flat):
+        return self.mean(ids), self.most(ids), self.total(ids), self.mean(flat, torch.tensor([0, 2, 2, 5]))
+def make():
+    return spread(Net()), (torch.arange(24).view(4, 6), torch.arange(7))
+"""
+
+VOLUMES = """
+    def __init__(self):
+        super().__init__()
+        self.up, self.odd = nn.ConvTranspose3d(2, 4, 2, 2), nn.ConvTranspose3d(4, 2, 3, 2, 1, output_padding=1, groups=2)
+    def forward(self, volume):
+        return self.odd(torch.relu(self.up(volume)))
+def make():
+    return spread(Net()), (torch.rand(1, 2, 3, 4, 5),)
+"""
+
+SCALAR_INPUT = """
+    def forward(self, x, scale):
+        return x * scale
+def make():
+    return Net(), {"x": torch.rand(2, 3), "scale": torch.tensor(0.5)}
+"""
+
+DIVISION_BY_AN_INPUT = """
+    def forward(self, x, y):
+        return torch.remainder(x, y)
+def make():
+    return Net(), {"x": torch.arange(6, dtype=torch.int32), "y": torch.arange(1, 7, dtype=torch.int32)}
+"""
+
+SAME_NAME = """
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(4, 4)
+    def forward(self, image):
+        return {"image": self.mix(image), "more": image + 1}
+def make():
+    return spread(Net()), (torch.rand(2, 4),)
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [SPECTROGRAM, BAGS, VOLUMES, SCALAR_INPUT, DIVISION_BY_AN_INPUT, SAME_NAME],
+    ids=["fourier", "bags", "volumes", "scalar", "division", "names"],
+)
+def test_float_is_exact(text, tmp_path):
+    snr, _ = through(text, tmp_path, quantized=False)
+    assert snr > 100
