@@ -78,7 +78,6 @@ PASSES: tuple[NodePass, ...] = (
     LegalizeBitwise(),
     LegalizeBitshift(),
     LegalizeCol2im(),
-    LegalizeDft(),
     LegalizeRnn(),
     LegalizeIsInf(),
     LegalizePool(),

@@ -136,6 +136,9 @@ def concrete_function(model: Any, opset: int, on_refusal: Callable[[Any, BaseExc
             try:
                 with tf.name_scope(scope_of(node)):
                     results = TensorflowBackend._onnx_node_to_tensorflow_op(wrapped, tensors, table)
+                for name, result in zip(wrapped.outputs, results, strict=False):
+                    if name in shapes and isinstance(result, tf.Tensor):
+                        result.set_shape(shapes[name])  # a handler that computes something else is found here
             except Exception as error:
                 if on_refusal is None:
                     raise UnsupportedOp(
@@ -145,10 +148,7 @@ def concrete_function(model: Any, opset: int, on_refusal: Callable[[Any, BaseExc
                     ) from error
                 on_refusal(node, error)
                 results = [_stand_in(tf, inputs, kinds.get(name), shapes.get(name)) for name in wrapped.outputs]
-            for name, result in zip(wrapped.outputs, results, strict=False):
-                if name in shapes and isinstance(result, tf.Tensor):
-                    result.set_shape(shapes[name])
-                tensors[name] = result
+            tensors.update(zip(wrapped.outputs, results, strict=False))
         return {value.name: tensors[value.name] for value in model.graph.output}
 
     signature = {

@@ -20,6 +20,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         aten.rnn_tanh.input: _rnn_of("Tanh"),
         aten.rnn_relu.input: _rnn_of("Relu"),
+        aten.hypot.default: _hypot,
         **dict.fromkeys([getattr(bag, "default", bag) for bag in bags], _embedding_bag),
     }
 
@@ -61,6 +62,13 @@ def _embedding_bag(
         result = op.MatMul(share, rows)
         result = op.Div(result, op.Max(number, 1.0)) if mode == 1 else result
     return result, op.Cast(offsets, to=7), op.Cast(offsets, to=7), op.Cast(offsets, to=7)
+
+
+def _hypot(x: Any, y: Any) -> Any:
+    """The exporter has none."""
+    from onnxscript import opset18 as op
+
+    return op.Sqrt(op.Add(op.Mul(x, x), op.Mul(y, y)))
 
 
 def _rnn_of(activation: str) -> Callable[..., Any]:

@@ -145,3 +145,13 @@ def test_every_handler_class_is_found_by_onnx_tf():
     for op in ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "Pad"):
         assert table[op].__module__.startswith("edgeconv."), op
         assert hasattr(table[op], f"version_{onnx.defs.get_schema(op, 13).since_version}")
+
+
+@pytest.mark.parametrize("axes", [[1], [1, 2, 3], [-1, 0], [], None])
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("noop", [0, 1])
+def test_sums_run_over_all_axes(axes, keepdims, noop):
+    constants = {} if axes is None else {"a": np.array(axes, np.int64)}
+    inputs = ["x"] if axes is None else ["x", "a"]
+    node = helper.make_node("ReduceSum", inputs, ["y"], keepdims=keepdims, noop_with_empty_axes=noop)
+    agrees([node], [2, 3, 4, 5], constants)
