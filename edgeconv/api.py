@@ -23,7 +23,7 @@ from edgeconv.errors import (
 from edgeconv.harness import Proof, Prover
 from edgeconv.pipeline import Chain, Emit, Event, Pool, Run, Step, silent
 from edgeconv.report import Report, assert_contract, build, manifest, publish, write_json
-from edgeconv.source import InputSpec, ModelSource, parse_input, parse_reference
+from edgeconv.source import PROBE_BATCH, InputSpec, ModelSource, parse_input, parse_reference
 from edgeconv.stage import make
 from edgeconv.stages import STAGES
 from edgeconv.store import Store, os_error
@@ -70,8 +70,19 @@ def sample(base: Path) -> ModelSource:
 
 
 def chain_of(source: ModelSource, target: Target) -> Chain:
-    """The target's stages with their options. Raises TargetError."""
+    """The target's stages with their options. Raises TargetError.
+
+    An open batch is said by the model or by the target; either way the chain runs at `PROBE_BATCH`.
+    """
     stages = [make(STAGES, name, target.options.get(name, {}), target.path) for name in target.stages]
+    if source.batch is not None or any(stage.options().get("dynamic") for stage in stages):
+        if source.kind in {"pt2", "torchscript"}:
+            raise UsageError(
+                f"the batch of {source.reference} cannot be left open: the file has fixed shapes",
+                hint="name the model's factory, or an ONNX file with a dynamic batch",
+            )
+        source = replace(source, batch=PROBE_BATCH)
+        stages = [replace(stage, dynamic=(0,)) if "dynamic" in stage.options() else stage for stage in stages]  # type: ignore[call-arg]
     return Chain(source, target.name, tuple(stages))
 
 
@@ -239,6 +250,7 @@ def run(
     out: str | Path = "artifacts",
     cache_dir: str | Path | None = None,
     trust: bool = False,
+    dynamic: Sequence[int] = (),
     force: bool = False,
     on_event: Callable[[Event], None] = silent,
 ) -> Report:
@@ -255,6 +267,7 @@ def run(
         out: folder for results.
         cache_dir: the cache's root, instead of the platform's.
         trust: allow loading files that can execute code.
+        dynamic: (0,) leaves the batch open; for references to a factory or an ONNX file.
         force: build anew.
         on_event: told what happens, step by step.
 
@@ -277,7 +290,10 @@ def run(
         )  # fmt: skip
         if example_inputs is not None:
             raise UsageError("example_inputs go with a module; a reference takes `inputs`")
+        source = replace(source, batch=PROBE_BATCH) if dynamic else source
         return convert(source, wanted, settings)
+    if dynamic:
+        raise UsageError("dynamic goes with a reference to a factory or an ONNX file")
     if weights is not None:
         raise UsageError("weights go with a reference; load them into the module before")
     store = Store(settings.cache)

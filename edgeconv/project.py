@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeconv import tomlfile
 from edgeconv.errors import EdgeconvError, ProjectError
-from edgeconv.source import ModelSource, parse_input, parse_reference
+from edgeconv.source import PROBE_BATCH, ModelSource, parse_input, parse_reference
 
 _FORM = "each model stands in a section [models.NAME]; in pyproject.toml [tool.edgeconv.models.NAME]"
 
@@ -25,6 +25,7 @@ class _Declared(BaseModel):
     weights: str | None = None
     inputs: list[str] = Field(default_factory=list)
     labelled: str | None = None
+    dynamic: list[Literal[0]] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def pick(project: Project, names: list[str]) -> list[ModelSource]:
 def _source(project: Project, name: str) -> ModelSource:
     declared = project.models[name]
     try:
-        return parse_reference(
+        source = parse_reference(
             declared.model,
             base=project.base,
             name=name,
@@ -95,6 +96,7 @@ def _source(project: Project, name: str) -> ModelSource:
             inputs=tuple(parse_input(text) for text in declared.inputs),
             labelled=declared.labelled,
         )
+        return replace(source, batch=PROBE_BATCH) if declared.dynamic else source
     except EdgeconvError as error:
         error.message = f"model {name!r} in {project.path}: {error.message}"
         error.args = (error.message,)

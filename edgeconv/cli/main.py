@@ -49,6 +49,12 @@ OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder for results
 CacheOption = Annotated[Path | None, typer.Option("--cache-dir", help="The cache's root.", envvar="EDGECONV_CACHE")]
 TrustOption = Annotated[bool, typer.Option("--trust", help="Allow loading files that can execute code.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Build and measure anew.")]
+DynamicOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--dynamic", metavar="AXIS", min=0, max=0, help="Leave the batch open: 0. The file can then be resized."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
 
@@ -65,6 +71,7 @@ def run(
     out: OutOption = Path("artifacts"),
     cache_dir: CacheOption = None,
     trust: TrustOption = False,
+    dynamic: DynamicOption = None,
     force: ForceOption = False,
     remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure anew what is cached.")] = False,
     unproven: Annotated[
@@ -82,7 +89,7 @@ def run(
     from edgeconv import target as targets
 
     base = Path.cwd()
-    sources = _sources(base, names, model, weights, inputs, name, labelled, trust)
+    sources = _sources(base, names, model, weights, inputs, name, labelled, trust, dynamic)
     wanted = targets.load(target, base)
     results: list[dict[str, Any]] = []
     code = 0
@@ -131,6 +138,7 @@ def plan(
     name: NameOption = None,
     cache_dir: CacheOption = None,
     trust: TrustOption = False,
+    dynamic: DynamicOption = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     traceback: TracebackOption = False,  # noqa: ARG001 - read by main
@@ -142,7 +150,7 @@ def plan(
     base = Path.cwd()
     wanted = targets.load(target, base)
     plans = {}
-    for source in _sources(base, names, model, weights, inputs, name, None, trust):
+    for source in _sources(base, names, model, weights, inputs, name, None, trust, dynamic):
         settings = api.Settings(base, _cache_root(cache_dir), Path("artifacts"), force)
         plans[source.name] = api.plan(source, wanted, settings)
     if as_json:
@@ -255,8 +263,25 @@ def _sources(
     name: str | None,
     labelled: str | None,
     trust: bool,
+    dynamic: list[int] | None = None,
 ) -> list[Any]:
     """The models that a command is about."""
+    from edgeconv.source import PROBE_BATCH
+
+    found = _named(base, names, model, weights, inputs, name, labelled, trust)
+    return [replace(source, batch=PROBE_BATCH) for source in found] if dynamic else found
+
+
+def _named(
+    base: Path,
+    names: list[str] | None,
+    model: str | None,
+    weights: str | None,
+    inputs: list[str] | None,
+    name: str | None,
+    labelled: str | None,
+    trust: bool,
+) -> list[Any]:
     from edgeconv import api, project
     from edgeconv.source import parse_input, parse_reference
 

@@ -17,13 +17,17 @@ from edgeconv.source import InputSpec, ModelSource
 #: Seeds of parity inputs start here; examples and exports are made from seed 0, so no stage has seen these.
 FIRST_SEED = 1000
 
+#: Sizes at which a file with an open batch is proven, besides the one that the chain ran at.
+BATCHES = (1, 2, 5)
+
 
 def reference(payload: dict[str, Any]) -> dict[str, Any]:
     """Run the original model on unseen inputs and, where there is one, on a labelled set.
 
     Payload:
         source: the ModelSource. inputs: its specs. seeds: how many. labelled: as for `fidelity`, or None.
-        destination: `.npz` to write: in/<seed>/<name>, out/<seed>/<name>, and logits for the labelled set.
+        destination: `.npz` to write: in/<seed>/<name>, out/<seed>/<name>, batch/<size>/in/<name> and so on where the batch
+        is open, and logits for the labelled set.
 
     Raises:
         NonFinite: an output holds no finite number.
@@ -37,6 +41,10 @@ def reference(payload: dict[str, Any]) -> dict[str, Any]:
         inputs = {spec.name: spec.sample(generator) for spec in specs}
         outputs = run(inputs)
         _refuse_nonfinite(outputs, runtime)
+        for size in BATCHES if source.batch is not None and seed == 0 else ():
+            part = {spec.name: inputs[spec.name][:size] if spec.shape else inputs[spec.name] for spec in specs}
+            arrays |= {f"batch/{size}/in/{name}": array for name, array in part.items()}
+            arrays |= {f"batch/{size}/out/{name}": array for name, array in run(part).items()}
         arrays |= {f"in/{seed}/{name}": array for name, array in inputs.items()}
         arrays |= {f"out/{seed}/{name}": array for name, array in outputs.items()}
     if payload["labelled"]:
@@ -83,7 +91,8 @@ def _logits(run: Any, labelled: dict[str, Any]) -> Array:
     data = np.load(labelled["npz"])["inputs"]
     rows = []
     for sample in data:
-        outputs = list(run({labelled["input"]: sample[None]}).values())
+        # stages before the last have a fixed batch: the sample as often as that takes
+        outputs = list(run({labelled["input"]: np.repeat(sample[None], labelled.get("batch") or 1, 0)}).values())
         if labelled["output"] >= len(outputs):
             raise CalibrationError(
                 f"the labelled set scores output {labelled['output']}, the model has {len(outputs)} (counted from 0)",
@@ -108,6 +117,7 @@ def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
         "contract": inputs and outputs as the runtime sees them, or None}
     """
     runtime = open_artifact(payload)
+    contract = runtime.contract()  # before anything is resized
     with np.load(payload["reference"]) as stored:
         arrays = dict(stored)
     samples: list[tuple[Mapping[str, Array], Mapping[str, Array]]] = []
@@ -117,6 +127,15 @@ def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
         found = runtime.run(inputs)
         _same_shape(wanted, found)
         samples.append((wanted, found))
+    batches = {}
+    for size in BATCHES if payload.get("batches") else ():
+        sides = [
+            {n.split("/", 3)[3]: a for n, a in arrays.items() if n.startswith(f"batch/{size}/{side}/")}
+            for side in ("in", "out")
+        ]
+        found = runtime.run(sides[0])
+        _same_shape(sides[1], found)
+        batches[str(size)] = metrics.summarize([(sides[1], found)])["snr_db"]
     accuracy = None
     if payload["labelled"]:
         with np.load(payload["labelled"]["npz"]) as data:
@@ -126,8 +145,7 @@ def fidelity(payload: dict[str, Any]) -> dict[str, Any]:
         accuracy = evaluate(
             labelled["metrics"], arrays["logits"], found_logits, labels, labelled["options"], Path(labelled["base"])
         )
-    contract = runtime.contract()
-    return {"parity": metrics.summarize(samples), "accuracy": accuracy, "contract": contract}
+    return {"parity": {**metrics.summarize(samples), "batches": batches}, "accuracy": accuracy, "contract": contract}
 
 
 def contract(payload: dict[str, Any]) -> dict[str, Any]:

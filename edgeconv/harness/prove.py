@@ -169,6 +169,7 @@ class Prover:
                 "output": data.output,
                 "metrics": list(data.metrics),
                 "options": data.options,
+                "batch": self.run.chain.source.batch,
                 "base": str(self.run.chain.source.base),
             }
         return self._labelled
@@ -183,7 +184,7 @@ class Prover:
     def _check_labelled(self, name: str, shape: tuple[int, ...]) -> None:
         assert self.run.snapshot is not None
         specs = {spec.name: spec for spec in self.run.snapshot.inputs}
-        if set(specs) != {name} or specs[name].shape != (1, *shape):
+        if set(specs) != {name} or specs[name].shape != (self.run.chain.source.batch or 1, *shape):
             wanted = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in specs.values())
             assert self.labelled is not None
             raise CalibrationError(
@@ -210,6 +211,7 @@ class Prover:
                 "layouts": done.record.meta["notes"].get("layouts"),
                 "reference": self._reference_file(),
                 "labelled": self._labelled_payload(),
+                "batches": self.run.chain.source.batch is not None and done.artifact.kind == "tflite",
                 "threads": 1,
             },
         )  # fmt: skip

@@ -185,6 +185,11 @@ class _Tflite:
 
     def run(self, inputs: Arrays) -> Arrays:
         """See Runtime."""
+        wrong = [name for name, entry in self._inputs.items() if tuple(entry["shape"]) != np.shape(inputs[name])]
+        if wrong and all(-1 in self._inputs[name]["shape_signature"] for name in wrong):
+            for name in wrong:
+                self._interpreter.resize_tensor_input(self._inputs[name]["index"], list(np.shape(inputs[name])))
+            self.prepare()
         for name, entry in self._inputs.items():
             self._interpreter.set_tensor(entry["index"], np.asarray(inputs[name], order="C"))
         self.invoke()

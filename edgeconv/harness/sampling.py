@@ -90,7 +90,8 @@ class Live:
 def read_inputs(path: Path) -> Arrays:
     """The arrays of an `.npz` by input; of a reference file, those of its first sample."""
     with np.load(path, allow_pickle=False) as arrays:
-        first = {name.split("/", 2)[2]: arrays[name] for name in arrays.files if name.startswith("in/0/")}
+        first = {name.split("/", 3)[3]: arrays[name] for name in arrays.files if name.startswith("batch/1/in/")}
+        first = first or {name.split("/", 2)[2]: arrays[name] for name in arrays.files if name.startswith("in/0/")}
         return first or {name: arrays[name] for name in arrays.files}
 
 

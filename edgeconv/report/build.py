@@ -112,6 +112,8 @@ def checks(acceptance: Acceptance, proof: Proof, size: int) -> list[CheckRow]:
         at_most("NaN and Inf that the reference does not have", where, row["nan"] + row["inf"], 0, "")
         if row["stage"] in acceptance.min_snr_db:
             at_least("SNR", where, row["snr_db"], acceptance.min_snr_db[row["stage"]], "dB")
+            for batch, snr in row.get("batches", {}).items():
+                at_least(f"SNR at batch {batch}", where, snr, acceptance.min_snr_db[row["stage"]], "dB")
         if row["stage"] in acceptance.min_cosine:
             at_least("cosine", where, row["cosine"], acceptance.min_cosine[row["stage"]], "")
     if acceptance.max_bytes is not None:
@@ -158,6 +160,7 @@ def manifest(run: Run, report: Report, labelled: CalibrationSet | None) -> dict[
         "file": Path(report.artifact.path).name,
         "bytes": report.artifact.bytes,
         "sha256": report.artifact.sha256,
+        "dynamic_axes": [0] if run.chain.source.batch is not None else [],
         "inputs": [_input(entry, ranges[entry["name"]], layouts["inputs"]) for entry in report.contract["inputs"]],
         "outputs": [{**entry, "layout": _layout(entry, layouts["outputs"])} for entry in report.contract["outputs"]],
         "preprocessing": labelled.preprocessing() if labelled else None,
@@ -205,6 +208,14 @@ def _turned(entry: dict[str, Any], layouts: dict[str, list[int]]) -> dict[str, A
     return {**entry, "shape": [entry["shape"][axis] for axis in perm]} if perm else entry
 
 
+def _at_rest(entry: dict[str, Any], batch: int | None) -> dict[str, Any]:
+    """The same with batch 1, which a file with an open batch has before it is resized."""
+    axis = next((axis for axis, n in enumerate(entry["shape"]) if batch and n % batch == 0), None)
+    if axis is None or batch is None:
+        return entry
+    return {**entry, "shape": [n // batch if a == axis else n for a, n in enumerate(entry["shape"])]}
+
+
 def assert_contract(run: Run, proof: Proof, outputs: list[dict[str, Any]] | None) -> None:
     """Names, order, shapes and dtypes of the final artifact are the original model's.
 
@@ -223,6 +234,7 @@ def assert_contract(run: Run, proof: Proof, outputs: list[dict[str, Any]] | None
         if model is None:
             continue
         wanted = [_turned(entry, layouts.get(side, {})) for entry in model]
+        wanted = [_at_rest(entry, run.chain.source.batch) for entry in wanted]
         found = proof.contract.get(side, [])
         if [entry["name"] for entry in found] != [entry["name"] for entry in wanted]:
             raise BadOutput(

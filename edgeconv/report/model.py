@@ -48,6 +48,7 @@ class ParityRow(Row):
     samples: int = Field(description="random inputs, each from its own seed")
     top1_agreement: float | None = Field(None, description="only where the first output is [N, classes]")
     outputs: dict[str, dict[str, Any]] = Field(default_factory=dict, description="the same by output")
+    batches: dict[str, float] = Field(default_factory=dict, description="snr_db by size, where the batch is open")
 
 
 class AccuracyRow(Row):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,8 @@ def inputs_of(source: ModelSource, given: Any, names: list[str]) -> tuple[dict[s
             )
         tensor = tensor.detach() if tensor is not None else None
         spec = declared.get(name) or spec_of(name, tensor)
+        if source.batch is not None and spec.shape:
+            spec = replace(spec, shape=(source.batch, *spec.shape[1:]))
         if tensor is None or tuple(tensor.shape) != spec.shape or dtype_of(tensor) != spec.dtype:
             tensor = torch.from_numpy(np.array(spec.sample(generator)))
         example[name] = tensor.cpu().contiguous()

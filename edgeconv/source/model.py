@@ -16,6 +16,12 @@ SourceKind = Literal["factory", "onnx", "pt2", "torchscript"]
 _SUFFIXES: dict[str, SourceKind] = {".onnx": "onnx", ".pt2": "pt2", ".ts": "torchscript", ".torchscript": "torchscript"}
 
 
+#: The batch at which a chain runs whose result is to take any: a size that hardly anything else in a network has, so that
+#: a multiple of it in a finished file is the batch (see rewrite.free_batch). 13 is not: 65 tokens are 64 patches and a
+#: class; 17, 19, 23 and 29 are in the widths of well-known networks.
+PROBE_BATCH = 31
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """A model as the user named it.
@@ -32,6 +38,7 @@ class ModelSource:
         inputs: what the user said of the inputs; empty: the factory tells.
         trust: whether a file may be executed on load.
         labelled: calibration set with labels, if one is declared.
+        batch: size of the first axis of every input, instead of the model's own; see PROBE_BATCH.
     """
 
     name: str
@@ -45,6 +52,7 @@ class ModelSource:
     inputs: tuple[InputSpec, ...] = ()
     trust: bool = False
     labelled: str | None = None
+    batch: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data from which a worker loads the model."""
@@ -60,13 +68,17 @@ class ModelSource:
             "inputs": [spec.to_json() for spec in self.inputs],
             "trust": self.trust,
             "labelled": self.labelled,
+            "batch": self.batch,
         }
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> ModelSource:
         """The source that `to_json` described."""
         return ModelSource(
-            **{key: data[key] for key in ("name", "kind", "reference", "module", "factory", "trust", "labelled")},
+            **{
+                key: data[key]
+                for key in ("name", "kind", "reference", "module", "factory", "trust", "labelled", "batch")
+            },
             base=Path(data["base"]),
             file=Path(data["file"]) if data["file"] else None,
             weights=Path(data["weights"]) if data["weights"] else None,

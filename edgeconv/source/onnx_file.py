@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from edgeconv import fingerprint
@@ -71,6 +72,14 @@ def _inputs(model: Any, source: ModelSource) -> tuple[InputSpec, ...]:
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type).name
         spec = declared.get(value.name)
         shape = tuple(d.dim_value for d in kind.shape.dim)
+        if source.batch is not None and shape:
+            if shape[0] not in (0, source.batch):
+                raise InputMismatch(
+                    f"the batch of the ONNX input {value.name!r} is fixed at {shape[0]}: it cannot be left open",
+                    hint="export the file again with dynamic axes, or name the model's factory",
+                )
+            shape = (source.batch, *shape[1:])
+            spec = spec and replace(spec, shape=(source.batch, *spec.shape[1:]))
         if spec is None and 0 in shape:
             names = "x".join(d.dim_param or str(d.dim_value) for d in kind.shape.dim)
             raise InputMismatch(

@@ -198,7 +198,9 @@ def _from_file(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str
     for value in [value for value in proto.graph.input if value.name in weights]:
         proto.graph.input.remove(value)  # IR version 3 lists weights among the inputs
     for value in proto.graph.input:
-        for dim, size in zip(value.type.tensor_type.shape.dim, _shape_of(declared, value), strict=True):
+        shape = _shape_of(declared, value)
+        shape = (source.batch, *shape[1:]) if source.batch is not None and shape else shape
+        for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
             dim.Clear()
             dim.dim_value = size
     opset = max((entry.version for entry in proto.opset_import if entry.domain in {"", "ai.onnx"}), default=1)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from edgeconv.artifact import Kind
 from edgeconv.errors import BadOutput, StageError, UnsupportedOp
+from edgeconv.source import PROBE_BATCH
 from edgeconv.stage import Job, Stage
 from edgeconv.stages.saved_model import NODES, SIDECAR, layouts_of
 
@@ -25,12 +26,14 @@ class Tflite(Stage):
 
     Attributes:
         min_runtime: oldest TFLite runtime in which the file must give right results.
+        dynamic: axes of inputs and outputs that may be resized at run time: none, or (0,), the batch.
         mode: "dynamic" carries the quantizer's integers, "float16" stores weights in half precision and computes in
             float32 (or float16, on a GPU), "float32" keeps them.
         compute: in mode "dynamic", whether ops that have an int8 kernel use it only where it is "fastest", or always ("int8").
     """
 
     min_runtime: str = "2.14.0"
+    dynamic: tuple[int, ...] = ()
     mode: Literal["dynamic", "float16", "float32"] = "dynamic"
     compute: Literal["fastest", "int8"] = "fastest"
 
@@ -42,6 +45,7 @@ class Tflite(Stage):
         "edgeconv.rewrite.carry_int8",
         "edgeconv.rewrite.dense_as_conv",
         "edgeconv.rewrite.flatbuffer",
+        "edgeconv.rewrite.free_batch",
         "edgeconv.rewrite.merge_pad",
         "edgeconv.rewrite.merge_reshapes",
         "edgeconv.rewrite.op_versions",
@@ -53,7 +57,11 @@ class Tflite(Stage):
     preload: ClassVar[tuple[str, ...]] = ("tensorflow",)
 
     def requires(self, job: Job) -> None:
-        """`min_runtime` is a version."""
+        """`min_runtime` is a version, and no axis but the batch is to be left open."""
+        if self.dynamic not in ((), (0,)):
+            raise StageError(
+                f"dynamic = {list(self.dynamic)}: only axis 0, the batch, can be left open", hint="write [0]"
+            )
         if not re.fullmatch(r"\d+\.\d+(\.\d+)?", self.min_runtime):
             raise StageError(f"min_runtime {self.min_runtime!r} is no version", hint='write it as "2.14.0"')
 
@@ -62,7 +70,15 @@ class Tflite(Stage):
         import numpy as np
         import tensorflow as tf
 
-        from edgeconv.rewrite import carry_int8, flatbuffer, merge_pad, merge_reshapes, op_versions, split_depthwise
+        from edgeconv.rewrite import (
+            carry_int8,
+            flatbuffer,
+            free_batch,
+            merge_pad,
+            merge_reshapes,
+            op_versions,
+            split_depthwise,
+        )
         from edgeconv.rewrite.store_half import store_half
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(job.source), signature_keys=["serving_default"])
@@ -91,6 +107,7 @@ class Tflite(Stage):
         merge_pad.merge(model)
         merge_reshapes.merge(model)
         halves = store_half(model) if self.mode == "float16" else 0
+        freed = free_batch.free(model, PROBE_BATCH) if self.dynamic else 0
         oldest = op_versions.declare(model)
         self._refuse_newer(op_versions.needs(model))
         carry_int8.drop_unused_buffers(model)
@@ -101,6 +118,7 @@ class Tflite(Stage):
             "carried_exactly": sum(entry["digest"] in exact for entry in sidecar["quantized"]),
             "depthwise_split": parted,
             "float16_constants": halves,
+            "ops_freed_of_the_batch": freed,
             "needs_runtime": oldest,
             "layouts": layouts_of(sidecar["inputs"], sidecar["outputs"]),
             "int8_elements": int(np.sum([one.elements for one in carried], dtype=np.int64)),
@@ -127,7 +145,7 @@ class Tflite(Stage):
                 raise BadOutput(f"the .tflite's {side} are {names}, the model's are {wanted}")
         if self.mode == "dynamic":
             _ensure_int8(model, sidecar["quantized"])
-        _ensure_runs(job.destination.read_bytes())
+        _ensure_runs(job.destination.read_bytes(), batches=(1, 3) if self.dynamic else ())
 
     def _refuse_newer(self, needs: dict[str, str]) -> None:
         """Fail where an op needs a newer runtime than the target promises."""
@@ -221,7 +239,7 @@ def _ensure_int8(model: Any, quantized: list[dict[str, Any]]) -> None:
         )
 
 
-def _ensure_runs(data: bytes) -> None:
+def _ensure_runs(data: bytes, batches: tuple[int, ...] = ()) -> None:
     """LiteRT loads the file and invokes it once: on ones, since a model may divide by an input, or else on zeros."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
@@ -237,8 +255,17 @@ def _ensure_runs(data: bytes) -> None:
             for entry in interpreter.get_input_details():
                 interpreter.set_tensor(entry["index"], np.zeros(entry["shape"], entry["dtype"]))
             interpreter.invoke()
+        for batch in batches:
+            for entry in interpreter.get_input_details():
+                if len(entry["shape"]):
+                    interpreter.resize_tensor_input(entry["index"], [batch, *entry["shape"][1:]])
+            interpreter.allocate_tensors()
+            for entry in interpreter.get_input_details():
+                interpreter.set_tensor(entry["index"], np.ones(entry["shape"], entry["dtype"]))
+            interpreter.invoke()
     except (RuntimeError, ValueError) as error:
-        raise BadOutput(f"LiteRT does not run the .tflite: {str(error).strip().splitlines()[0][:300]}") from error
+        said = str(error).strip().splitlines()[0][:300]
+        raise BadOutput(f"LiteRT does not run the .tflite{' at other batches' if batches else ''}: {said}") from error
 
 
 def _refusal(error: BaseException, places: dict[str, dict[str, Any]]) -> StageError:
