@@ -78,7 +78,7 @@ def test_every_size_gives_what_pytorch_gives(quantized, tmp_path):
 
 
 def test_what_repeats_by_the_batch_is_named(tmp_path):
-    with pytest.raises(UnsupportedOp, match="the batch cannot be left open: (TILE|BROADCAST_TO)"):
+    with pytest.raises(UnsupportedOp, match=r"the batch cannot be left open: (TILE|BROADCAST_TO)"):
         run_stages(
             source_of(tmp_path, REPEATED), [Onnx(), SavedModel(), Tflite(mode="float32", dynamic=(0,))], tmp_path / "c"
         )
