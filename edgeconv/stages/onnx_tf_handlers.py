@@ -73,7 +73,6 @@ def register() -> None:
         onnx_tf_math,
         onnx_tf_pad,
         onnx_tf_pool,
-        onnx_tf_reduce,
         onnx_tf_resize,
         onnx_tf_scan,
         onnx_tf_select,
@@ -83,7 +82,6 @@ def register() -> None:
     onnx_tf_conv.define()
     onnx_tf_pool.define()
     onnx_tf_pad.define()
-    onnx_tf_reduce.define()
     onnx_tf_slice.define()
     onnx_tf_scan.define()
     onnx_tf_math.define()
