@@ -54,7 +54,10 @@ def litert(payload: dict[str, Any]) -> dict[str, Any]:
 
     machine.enter(payload["confinement"])
     model = Profiled(Path(payload["artifact"]), payload["confinement"]["threads"], read_inputs(Path(payload["inputs"])))
-    return {"method": "LiteRT's own profiler, in XNNPACK its own times", **_collect(model.invoke, model.events)}
+    return {
+        "method": "LiteRT's own profiler, in XNNPACK its own times, in whole µs",
+        **_collect(model.invoke, model.events),
+    }
 
 
 def tflite_runtime(payload: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +74,7 @@ def tflite_runtime(payload: dict[str, Any]) -> dict[str, Any]:
         interpreter.set_tensor(entry["index"], np.ascontiguousarray(inputs[entry["name"]]))
     found = _collect(interpreter.invoke, listener.take)
     listener.detach(interpreter)
-    return {"method": "tflite-runtime's own profiler, in XNNPACK its own times", **found}
+    return {"method": "tflite-runtime's own profiler, in XNNPACK its own times in whole µs", **found}
 
 
 def onnxruntime(payload: dict[str, Any]) -> dict[str, Any]:

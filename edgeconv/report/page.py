@@ -105,14 +105,14 @@ def _ops(found: Ops | None) -> str:
         return ""
     if found.rows is None:
         return f"<h3>Time by op</h3><p>{escape(found.reason or '')}</p>"
-    ordered = sorted(found.rows, key=lambda row: -row.ms)
+    ordered = sorted((row for row in found.rows if row.kernels or row.ms), key=lambda row: -row.ms)
     total = found.sum_ms or 1.0
     shown = []
     for row in ordered[:_BARS]:
         weights = f", {size(row.weight_bytes)}" if row.weight_bytes else ""
         kernels = "; ".join(row.kernels)
         tip = f"{row.op} {row.output}: {row.ms:.4g} ms{weights}; {row.delegate or row.reason}; {kernels}"
-        note = f"{row.ms:.3g} ms, {row.ms / total:.1%}{weights}"
+        note = (f"{row.ms:.3g} ms, {row.ms / total:.1%}" if row.ms else "below 0.001 ms") + weights
         shown.append(Bar(f"{row.op} {row.output[-26:]}", note, row.ms, "yes" if row.delegate else "no", tip))
     rest = ordered[_BARS:]
     if rest:
@@ -124,6 +124,11 @@ def _ops(found: Ops | None) -> str:
     key = '<p class="key"><span style="background:var(--a)"></span>delegated<span style="background:var(--b)"></span>not</p>'
     told = f"{found.method}; {found.runs} runs, {milliseconds(found.sum_ms)} in all kernels"
     parts = ["<h3>Time by op</h3>", f'<p class="dim">{escape(told)}</p>', key, bars(shown)]
+    silent = len(found.rows) - len(ordered)
+    if silent:
+        parts.append(
+            f'<p class="dim">{silent} more ops have no kernel of their own: fused, or done when the file is loaded.</p>'
+        )
     parts += [f'<p class="doubt">Not delegated: {escape(reason)}.</p>' for reason in reasons]
     return "\n".join(parts)
 

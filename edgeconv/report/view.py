@@ -19,8 +19,10 @@ def size(count: float) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Three digits and the unit; empty for what was not measured."""
-    return "" if value is None else f"{value:.3g} ms"
+    """Three digits and the unit that reads best; empty for what was not measured."""
+    if value is None:
+        return ""
+    return f"{value:.3g} ms" if value < 999.5 else f"{value / 1000:.3g} s"
 
 
 def render(report: Report) -> RenderableType:
