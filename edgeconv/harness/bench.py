@@ -57,8 +57,8 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
         tell: told what is being measured.
 
     Returns:
-        runtime, runtime_version, inputs, outputs, confinement, phases, latency, samples_ns, memory, ops, parts. What could not be
-        measured of the last two has a reason instead.
+        runtime, runtime_version, inputs, outputs, delegates, confinement, phases, latency, samples_ns, memory, ops, parts.
+        What could not be measured of the last three has a reason instead, or is None.
 
     Raises:
         StageTimeout, OutOfMemory, StageCrashed: what became of a measuring process.
@@ -86,6 +86,7 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
         "runtime_version": version_of(runtime),
         "inputs": rows,
         "outputs": ends["outputs"],
+        "delegates": ends["delegates"],
         "confinement": confinement,
         "phases": found.pop("phases"),
         "samples_ns": found.pop("samples_ns"),

@@ -24,6 +24,9 @@ class Runtime(Protocol):
     def ends(self) -> dict[str, list[dict[str, Any]]]:
         """Inputs and outputs: name, shape (1 where it is free), dtype."""
 
+    def delegates(self) -> dict[str, int]:
+        """Pieces of the graph that each delegate (or execution provider) took; empty where the runtime has none."""
+
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by the model's names, for inputs by the model's names. Raises MeasurementError."""
 
@@ -62,6 +65,10 @@ class OnnxRuntime:
 
     def prepare(self) -> None:
         """See Runtime."""
+
+    def delegates(self) -> dict[str, int]:
+        """See Runtime."""
+        return dict.fromkeys(self._session.get_providers(), 1)
 
     def end_profile(self) -> str:
         """Path of the events that were recorded, if a prefix for it was given."""
@@ -118,6 +125,10 @@ class TfSavedModel:
         self._function = self._loaded.signatures["serving_default"]
         names = self._path / "assets.extra" / "edgeconv.json"
         self._names = json.loads(names.read_text()) if names.is_file() else self._own_names()
+
+    def delegates(self) -> dict[str, int]:
+        """See Runtime."""
+        return {}
 
     def _own_names(self) -> dict[str, list[dict[str, str]]]:
         """Of a SavedModel that edgeconv did not write: what its signature says."""
@@ -201,6 +212,11 @@ class _Tflite:
             self._interpreter.invoke()
         except RuntimeError as error:
             raise MeasurementError(f"{self.label} fails: {_first_line(error)}", hint=_RUNS) from error
+
+    def delegates(self) -> dict[str, int]:
+        """See Runtime. XNNPACK is the only delegate that these interpreters apply by themselves."""
+        pieces = sum(node["op_name"] == "DELEGATE" for node in self._interpreter._get_ops_details())
+        return {"XNNPACK": pieces} if pieces else {}
 
     def contract(self) -> dict[str, list[dict[str, Any]]]:
         """See Runtime."""

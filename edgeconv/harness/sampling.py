@@ -149,7 +149,7 @@ def describe(payload: dict[str, Any]) -> dict[str, Any]:
         runtime, artifact, confinement.
 
     Returns:
-        inputs, outputs (see `Runtime.ends`), and known: [low, high] by input that the graph itself implies.
+        inputs, outputs (see `Runtime.ends`), delegates, and known: [low, high] by input that the graph itself implies.
     """
     from edgeconv.harness import vocabulary
 
@@ -157,7 +157,11 @@ def describe(payload: dict[str, Any]) -> dict[str, Any]:
     runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["confinement"]["threads"])
     runtime.prepare()
     found: dict[str, Any] = runtime.ends()
-    return {**found, "known": vocabulary.known(Path(payload["artifact"]), found["inputs"])}
+    return {
+        **found,
+        "delegates": runtime.delegates(),
+        "known": vocabulary.known(Path(payload["artifact"]), found["inputs"]),
+    }
 
 
 def block(payload: dict[str, Any]) -> dict[str, Any]:

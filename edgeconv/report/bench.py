@@ -113,6 +113,9 @@ class BenchRecord(Row):
     runtime_version: str
     inputs: list[EndRow] = Field(default_factory=list)
     outputs: list[EndRow] = Field(default_factory=list)
+    delegates: dict[str, int] | None = Field(
+        None, description="pieces of the graph that each took; none: an empty object"
+    )
     confinement: ConfinementRow | None = None
     phases: Phases | None = None
     latency: Latency | None = Field(None, description="null where time is not measured, as on an emulated processor")

@@ -18,8 +18,8 @@ def file(tmp_path_factory):
 
 
 @pytest.mark.parametrize("runtime", ["litert", "tflite-runtime"])
-def test_a_record_holds_phases_latency_and_conditions_and_fits_its_schema(cli, file, runtime):
-    said = cli("bench", str(file), "--json", "--runtime", runtime, *QUICK)
+def test_a_record_holds_phases_latency_and_conditions_and_fits_its_schema(cli, file, tmp_path, runtime):
+    said = cli("bench", str(file), "--json", "--html", "page.html", "--runtime", runtime, *QUICK)
     assert said.code == 0, said
     record = json.loads(said.out)
     jsonschema.validate(record, bench_schema())
@@ -30,6 +30,12 @@ def test_a_record_holds_phases_latency_and_conditions_and_fits_its_schema(cli, f
     assert latency["runs"] == 5
     assert latency["p90_ms"] is None  # five runs support no p90
     assert all(phases[name] > 0 for name in phases)
+    assert record["delegates"] == {"XNNPACK": 1}
+    assert sum(part["bytes"] for part in record["parts"]) == record["bytes"]
+    samples = json.loads((tmp_path / record["samples_file"]).read_text())["samples"]
+    assert len(samples) == latency["runs"]
+    assert min(samples) / 1e6 == latency["min_ms"]
+    assert "<svg" in (tmp_path / "page.html").read_text()
     assert record["confinement"]["threads"] == 1
     assert len(record["confinement"]["cpus"]) == 1
 
