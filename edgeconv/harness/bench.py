@@ -147,7 +147,10 @@ def feed(
 
 def job(name: str, payload: dict[str, Any], options: Options, folder: Path) -> dict[str, Any]:
     """Run a measurement, named as module:function in edgeconv.harness, in a fresh process."""
-    with measuring_process(options, folder) as worker, _limits_named(payload, options):
+    with (
+        measuring_process(options, folder) as worker,
+        limits_named(payload, options.confinement.memory_mb, "--memory-mb"),
+    ):
         return worker.run(f"edgeconv.harness.{name}", {**payload, "spawned_ns": time.monotonic_ns()}, who=WHO)
 
 
@@ -163,15 +166,21 @@ def in_turns(payloads: list[dict[str, Any]], options: Options, folder: Path) -> 
             worker.run("edgeconv.harness.sampling:ready", {}, who=WHO)
         found = []
         for worker, payload in zip(workers, payloads, strict=True):
-            with _limits_named(payload, options):
+            with limits_named(payload, options.confinement.memory_mb, "--memory-mb"):
                 found.append(worker.run("edgeconv.harness.sampling:block", payload, who=WHO))
             worker.close()
         return found
 
 
 @contextlib.contextmanager
-def _limits_named(payload: dict[str, Any], options: Options) -> Iterator[None]:
-    """What a measuring process died of may be a limit that the user set: say which."""
+def limits_named(payload: dict[str, Any], memory_mb: float | None, option: str) -> Iterator[None]:
+    """What a measuring process died of may be a limit that the user set: say which.
+
+    Args:
+        payload: of the job; artifact and runtime, and about, which says which file it is.
+        memory_mb: the limit, if there is one.
+        option: where it was set.
+    """
     try:
         yield
     except StageTimeout as error:
@@ -179,14 +188,13 @@ def _limits_named(payload: dict[str, Any], options: Options) -> Iterator[None]:
         error.stage = payload.get("about", "")
         raise
     except (OutOfMemory, MeasurementError, StageCrashed) as error:
-        limit = options.confinement.memory_mb
         error.stage = payload.get("about", "")
-        if limit is None:
+        if memory_mb is None:
             raise
         raise OutOfMemory(
-            f"{Path(payload['artifact']).name} does not run in {payload['runtime']} within {limit:g} MB of memory "
+            f"{Path(payload['artifact']).name} does not run in {payload['runtime']} within {memory_mb:g} MB of memory "
             f"({error.message})",
-            hint="raise the limit with --memory-mb",
+            hint=f"raise the limit with {option}",
             stage=error.stage,
             detail=error.detail,
         ) from error

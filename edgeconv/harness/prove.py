@@ -14,6 +14,7 @@ from edgeconv import fingerprint
 from edgeconv.calibration import CalibrationSet
 from edgeconv.errors import CalibrationError, EdgeconvError
 from edgeconv.harness import jobs, machine
+from edgeconv.harness.bench import limits_named
 from edgeconv.harness.runtimes import OF_KIND, RUNTIMES
 from edgeconv.pipeline import Emit, Event, Measured, Pool, Run, measured
 from edgeconv.pipeline.keys import key_of, of_measurement
@@ -275,8 +276,13 @@ class Prover:
 
         def produce() -> dict[str, Any]:
             self.emit(Event("measuring", label))
-            with self.pool.fresh(environment=environment) as worker:
-                return worker.run(f"edgeconv.harness.{module}:{job}", payload(), who="the measurement")
+            given = payload()
+            limit = self.harness.memory_mb if job == "latency" else None
+            with (
+                self.pool.fresh(environment=environment) as worker,
+                limits_named(given, limit, "memory_mb in [harness]"),
+            ):
+                return worker.run(f"edgeconv.harness.{module}:{job}", given, who="the measurement")
 
         ingredients = of_measurement(job, _revision(), options, (*RUNTIMES[runtime].distributions, "numpy"))
         found = measured(self.run.store, ingredients, self.run.folder, produce, force=self.force)

@@ -30,7 +30,8 @@ def render(record: CompareRecord) -> RenderableType:
         _size_line(record.size),
     ]
     parts += _constants(record.size.constants)
-    parts += [_counts(record.size)]
+    table = _counts(record.size)
+    parts += [table] if table.row_count else []
     verdict = Text.assemble(
         (record.verdict, f"bold {_COLOURS.get(record.verdict, '')}".strip()), f"  B is {record.summary}"
     )
