@@ -18,6 +18,9 @@ from edgeconv.worker import Worker
 #: Bytes on a device besides the file and its runner: inputs and outputs.
 _ROOM = 16_000_000
 
+#: Times a measurement's limit for one that is emulated or counted, which takes a hundred times as long as this machine.
+SLOWER = 6
+
 IS = "instructions that one thread executes, counted; the same file, runtime and processor model give the same number"
 IS_NOT = (
     "a time: how long an instruction takes depends on caches, memory and clock, and two files with equal counts can "
@@ -34,7 +37,7 @@ class Order:
         runtime: "litert" or "tflite-runtime".
         inputs: `.npz` by the file's own names and layout; None: drawn.
         repeats: processes to count in, or blocks to time.
-        seconds: time limit of one process.
+        seconds: time limit of one process; SLOWER times that where it is emulated.
         threads: of the runtime; counting takes one.
         runner: path of LiteRT's benchmark_model for the device, for adb.
         cooldown: seconds of pause between two blocks, for adb.
@@ -104,13 +107,13 @@ def _arm(device: str, name: str, order: Order, folder: Path) -> DeviceRecord:
     order.tell(f"{order.repeats} processes on {name}, emulated")
     found = folder / "device.npz"
     instructions, hwcap = arm.measure(
-        setup, name, order.runtime, order.artifact, inputs, found, repeats=order.repeats, seconds=order.seconds
+        setup, name, order.runtime, order.artifact, inputs, found, repeats=order.repeats, seconds=SLOWER * order.seconds
     )
     warnings = []
     if instructions is None:
         order.tell("no plugin for qemu here: instructions by callgrind, on the host")
         instructions = callgrind.measure(
-            order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=order.seconds
+            order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=SLOWER * order.seconds
         )
         warnings = ["qemu cannot count here: the instructions are x86-64's, by callgrind on the host"]
     computed = f"{order.runtime} {version_of(order.runtime)}"
@@ -138,7 +141,7 @@ def _callgrind(device: str, rest: str, order: Order, folder: Path) -> DeviceReco
     inputs, _, _ = on_host(order, folder)
     order.tell(f"{3 * order.repeats} processes under callgrind")
     instructions = callgrind.measure(
-        order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=order.seconds
+        order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=SLOWER * order.seconds
     )
     return DeviceRecord(
         device=device,
