@@ -19,6 +19,7 @@ from edgeconv.rewrite.narrow_floats import NarrowFloats
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
 from edgeconv.rewrite.onnx_tf_squeeze import OnnxTfSqueeze
 from edgeconv.rewrite.spell_affine import SpellAffine
+from edgeconv.rewrite.spell_arg import SpellArg
 from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
 from edgeconv.rewrite.spell_clip import SpellClip
 from edgeconv.rewrite.spell_concat import SpellConcat
@@ -74,6 +75,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellGelu(),
             SpellHardSwish(),
             SpellGlobalPool(),
+            SpellArg(),
             SpellGather(),
             SpellMaxPool(),
             SpellPatchMerge(),

@@ -75,6 +75,7 @@ def register() -> None:
         onnx_tf_pool,
         onnx_tf_resize,
         onnx_tf_scan,
+        onnx_tf_scatter,
         onnx_tf_select,
         onnx_tf_slice,
     )
@@ -84,6 +85,7 @@ def register() -> None:
     onnx_tf_pad.define()
     onnx_tf_slice.define()
     onnx_tf_scan.define()
+    onnx_tf_scatter.define()
     onnx_tf_math.define()
     onnx_tf_select.define()
     onnx_tf_resize.define()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 
 def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """ONNX translation by ATen overload."""
@@ -21,6 +23,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.rnn_tanh.input: _rnn_of("Tanh"),
         aten.rnn_relu.input: _rnn_of("Relu"),
         aten.hypot.default: _hypot,
+        aten.scaled_dot_product_attention.default: _attention_of(aten.scaled_dot_product_attention.default),
         **dict.fromkeys([getattr(bag, "default", bag) for bag in bags], _embedding_bag),
     }
 
@@ -62,6 +65,41 @@ def _embedding_bag(
         result = op.MatMul(share, rows)
         result = op.Div(result, op.Max(number, 1.0)) if mode == 1 else result
     return result, op.Cast(offsets, to=7), op.Cast(offsets, to=7), op.Cast(offsets, to=7)
+
+
+def _attention_of(target: Any) -> Callable[..., Any]:
+    """The exporter's own for four axes; it takes no others, such as a window axis before the heads."""
+    from onnxscript import opset18 as op
+    from torch.onnx._internal.exporter import _registration
+
+    usual = _registration.ONNXRegistry.from_torchlib().get_decomps(target)[0].onnx_function
+
+    def attention(
+        query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
+        scale: float | None = None, enable_gqa: bool = False,
+    ) -> Any:  # fmt: skip
+        axes = len(query.shape)
+        if axes == 4 or enable_gqa:
+            return usual(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+        turned = op.Transpose(key, perm=[*range(axes - 2), axes - 1, axes - 2])
+        factor = float(scale) if scale is not None else float(query.shape[-1]) ** -0.5
+        scores = op.MatMul(op.Mul(query, op.CastLike(factor, query)), turned)
+        if is_causal:
+            ones = np.ones((int(query.shape[-2]), int(key.shape[-2])), np.float32)
+            scores = op.Add(scores, op.Constant(value=onnx_tensor(np.triu(ones, 1) * np.float32(-1e9))))
+        if attn_mask is not None:
+            is_bool = attn_mask.dtype is not None and attn_mask.dtype.name == "BOOL"
+            scores = op.Where(attn_mask, scores, -1e9) if is_bool else op.Add(scores, attn_mask)
+        return op.MatMul(op.Softmax(scores, axis=-1), value)
+
+    return attention
+
+
+def onnx_tensor(array: Any) -> Any:
+    """An array as an attribute's value."""
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(array)
 
 
 def _hypot(x: Any, y: Any) -> Any:

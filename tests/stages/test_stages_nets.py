@@ -140,10 +140,29 @@ def make():
 """
 
 
+WINDOWS = """
+    def forward(self, x, mask):
+        q, k, v = x.view(2, 3, 2, 4, 24).chunk(3, -1)
+        plain = F.scaled_dot_product_attention(q, k, v)
+        flat = F.scaled_dot_product_attention(q[0, 0], k[0, 0], v[0, 0], attn_mask=mask, scale=0.3)
+        return plain, flat, F.scaled_dot_product_attention(q, k, v, is_causal=True)
+def make():
+    return Net(), {"x": torch.randn(2, 3, 2, 96), "mask": torch.tensor([[True, False, True, True]] * 4)}
+"""
+
+SCATTER = """
+    def forward(self, x, where):
+        best, place = x.topk(2, -1)
+        return torch.zeros_like(x).scatter(-1, place, best), x.scatter(0, where, x[:1] * 2)
+def make():
+    return Net(), {"x": torch.randn(3, 5), "where": torch.tensor([[2, 0, 1, 1, 2]])}
+"""
+
+
 @pytest.mark.parametrize(
     "text",
-    [SPECTROGRAM, BAGS, VOLUMES, SCALAR_INPUT, DIVISION_BY_AN_INPUT, SAME_NAME],
-    ids=["fourier", "bags", "volumes", "scalar", "division", "names"],
+    [WINDOWS, SCATTER, SPECTROGRAM, BAGS, VOLUMES, SCALAR_INPUT, DIVISION_BY_AN_INPUT, SAME_NAME],
+    ids=["windows", "scatter", "fourier", "bags", "volumes", "scalar", "division", "names"],
 )
 def test_float_is_exact(text, tmp_path):
     snr, _ = through(text, tmp_path, quantized=False)
