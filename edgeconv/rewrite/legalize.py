@@ -98,7 +98,7 @@ SAME: frozenset[str] = frozenset(
         "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Cosh", "DepthToSpace", "Det", "Dropout", "Einsum",
         "Elu", "Equal", "EyeLike", "Flatten", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool",
         "GreaterOrEqual", "HardSigmoid", "Identity", "If", "InstanceNormalization", "IsNaN", "LeakyRelu",
-        "LessOrEqual", "Loop", "LpNormalization", "MaxPool", "MaxRoiPool", "MaxUnpool", "Mod", "Multinomial",
+        "LessOrEqual", "Loop", "LpNormalization", "MaxRoiPool", "MaxUnpool", "Mod", "Multinomial",
         "NegativeLogLikelihoodLoss", "OneHot", "PRelu", "Pow", "QLinearMatMul", "RandomNormal",
         "RandomNormalLike", "RandomUniform", "RandomUniformLike", "ReverseSequence", "Round", "Scan", "Selu",
         "Sin", "Sinh", "Size", "Softplus", "Softsign", "SplitToSequence", "Squeeze", "Tan", "ThresholdedRelu",

@@ -8,8 +8,13 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeconv.rewrite.base import Builder, NodePass, attr, given, needed
+from edgeconv.rewrite.spell_quantized import quantized, real
 
 _NEW = frozenset({"saturate", "block_size", "output_dtype", "precision"})
+
+
+#: Types that opset 13 does not quantize to, and arithmetic can.
+_WORDS = frozenset({ir.DataType.INT16, ir.DataType.INT16.value})
 
 
 class LegalizeQuantizeLinear(NodePass):
@@ -17,13 +22,22 @@ class LegalizeQuantizeLinear(NodePass):
 
     ops = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
+    def _spelled(self, node: ir.Node, build: Builder, reason: str) -> Sequence[ir.Value] | None:
+        """As arithmetic."""
+        spell = quantized if node.op_type == "QuantizeLinear" else real
+        made = spell(node, build, needed(node, 0), needed(node, 1), given(node, 2))
+        return build.refuse(reason) if made is None else [made]
+
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
         """Blocks, and types that 13 does not quantize to, are refused."""
-        if not _NEW & set(node.attributes):
+        wide = any(value is not None and value.dtype in _WORDS for value in (needed(node, 0), given(node, 2)))
+        if not _NEW & set(node.attributes) and not wide:
             return None
         if attr(node, "block_size", 0):
-            return build.refuse("it quantizes in blocks, opset 13 only per tensor or per axis")
+            return self._spelled(node, build, "it quantizes in blocks of a type that TFLite has not")
         data, scale, zero = needed(node, 0), needed(node, 1), given(node, 2)
+        if {data.dtype, zero.dtype if zero is not None else None, attr(node, "output_dtype", 0)} & _WORDS:
+            return self._spelled(node, build, "its type is none that TFLite has")
         kind = attr(node, "output_dtype", 0)
         if node.op_type == "DequantizeLinear":
             if kind not in (0, ir.DataType.FLOAT.value) or scale.dtype not in (None, ir.DataType.FLOAT):

@@ -18,13 +18,14 @@ _ONE_HOT_LIMIT = 1 << 22  # elements: a larger one-hot costs more than the scatt
 class LegalizeScatter(NodePass):
     """Gathers what is there, reduces, and writes it back, where constant indices show that none occurs twice.
 
-    Sums may meet twice: constant indices are then summed by a MatMul with ones and zeros, computed ones by a one-hot.
+    Where one may, the entries that fall on each place are reduced first: sums at constant indices by a MatMul with ones and
+    zeros, all else by comparing every index with every place.
     """
 
     ops = frozenset({"ScatterElements", "ScatterND"})
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
-        """What meets twice and is no sum is refused."""
+        """What would take too many comparisons is refused."""
         how = attr(node, "reduction")
         if how is None:
             return None
@@ -35,7 +36,7 @@ class LegalizeScatter(NodePass):
         if node.op_type == "ScatterElements":
             found = self._elements(node, build, how, indices)
         if found is None:
-            build.refuse(f"it reduces by {how} at indices that are computed or occur twice")
+            build.refuse(f"it reduces by {how} over more places than can be compared, or of unknown shape")
         return found
 
     def _elements(
@@ -52,29 +53,39 @@ class LegalizeScatter(NodePass):
                 here = build.op("GatherElements", data, where, axis=axis)
                 value = build.op(_REDUCE[how], here, updates)
                 return [build.op("ScatterElements", data, where, value, axis=axis)]
-        others = all(a == b for i, (a, b) in enumerate(zip(shape, taken, strict=True)) if i != axis)
-        if how != "add" or not others or int(np.prod(taken)) * shape[axis] > _ONE_HOT_LIMIT or data.dtype is None:
+        if int(np.prod(taken)) * shape[axis] > _ONE_HOT_LIMIT or data.dtype is None:
             return None
-        depth = build.const(np.array(shape[axis], np.int64), "depth")
-        spots = build.op("OneHot", where, depth, np.array([0, 1], data.dtype.numpy()), axis=axis + 1)
-        parts = build.op("Mul", build.op("Unsqueeze", updates, build.ints([axis + 1], "axis")), spots)
-        total = build.op("ReduceSum", parts, build.ints([axis], "axis"), keepdims=0)
-        return [build.op("Add", data, total)]
+        # [..., entries, places, ...]: which place each entry goes to, along a new axis
+        here = build.op("Unsqueeze", _counted(build, where, shape[axis]), build.ints([axis + 1], "axis"))
+        places = np.arange(shape[axis], dtype=np.int64).reshape(
+            [-1 if a == axis + 1 else 1 for a in range(len(shape) + 1)]
+        )
+        spots = build.op("Equal", here, places)
+        total = _gathered(build, spots, build.op("Unsqueeze", updates, build.ints([axis + 1], "axis")), axis, how)
+        missing = [0 if a == axis else n - m for a, (n, m) in enumerate(zip(shape, taken, strict=True))]
+        if any(missing):
+            neutral = build.const(_neutral(how, data.dtype), "neutral")
+            total = build.op("Pad", total, build.ints([0] * len(shape) + missing, "pads"), neutral, mode="constant")
+        return [build.op(_REDUCE[how], data, total)]
 
     def _nd(
         self, node: ir.Node, build: Builder, how: str, indices: npt.NDArray[Any] | None
     ) -> Sequence[ir.Value] | None:
         data, where, updates = (needed(node, i) for i in range(3))
         shape = static_shape(data)
-        if indices is None or shape is None:
+        if shape is None:
             return None
+        if indices is None:
+            return self._computed_nd(node, build, how, shape)
         depth = indices.shape[-1]
         rows = indices.reshape(-1, depth)
         rows = np.where(rows < 0, rows + np.array(shape[:depth]), rows)
         once, inverse = np.unique(rows, axis=0, return_inverse=True)
         if len(once) < len(rows):
-            if how != "add" or data.dtype is None:
+            if data.dtype is None:
                 return None
+            if how != "add":
+                return self._computed_nd(node, build, how, shape)
             tail = shape[depth:]
             ones = np.zeros((len(once), len(rows)), data.dtype.numpy())
             ones[inverse.reshape(-1), np.arange(len(rows))] = 1
@@ -83,3 +94,53 @@ class LegalizeScatter(NodePass):
             where = build.const(once.astype(np.int64), "indices")
         value = build.op(_REDUCE[how], build.op("GatherND", data, where), updates)
         return [build.op("ScatterND", data, where, value)]
+
+    def _computed_nd(self, node: ir.Node, build: Builder, how: str, shape: list[int]) -> Sequence[ir.Value] | None:
+        """Rows of the data numbered through, and for each the entries that go there."""
+        data, where, updates = (needed(node, i) for i in range(3))
+        taken = static_shape(where)
+        if taken is None or data.dtype is None:
+            return None
+        depth, count = taken[-1], int(np.prod(taken[:-1]))
+        rows, tail = int(np.prod(shape[:depth])), int(np.prod(shape[depth:]))
+        if count * rows * tail > _ONE_HOT_LIMIT:
+            return None
+        steps = np.array([int(np.prod(shape[axis + 1 : depth])) for axis in range(depth)], np.int64)
+        flat = build.op("Reshape", where, build.ints([count, depth], "entries"))
+        lengths = np.array(shape[:depth], np.int64)
+        flat = build.op("Where", build.op("Less", flat, np.array(0, np.int64)), build.op("Add", flat, lengths), flat)
+        number = build.op("ReduceSum", build.op("Mul", flat, steps), build.ints([1], "axis"))
+        spots = build.op("Equal", number, np.arange(rows, dtype=np.int64)[None])
+        spots = build.op("Unsqueeze", spots, build.ints([2], "axis"))  # [entries, rows, 1]
+        values = build.op("Reshape", updates, build.ints([count, 1, tail], "updates"))
+        total = build.op("Reshape", _gathered(build, spots, values, 0, how), build.ints(shape, "shape"))
+        return [build.op(_REDUCE[how], data, total)]
+
+
+def _counted(build: Builder, indices: ir.Value, length: int) -> ir.Value:
+    """Indices counted from the start, int64."""
+    known = const_value(indices)
+    if known is not None:
+        return build.const(np.where(known < 0, known + length, known).astype(np.int64), "indices")
+    wide = indices if indices.dtype == ir.DataType.INT64 else build.op("Cast", indices, to=ir.DataType.INT64.value)
+    return build.op(
+        "Where", build.op("Less", wide, np.array(0, np.int64)), build.op("Add", wide, np.array(length)), wide
+    )
+
+
+def _neutral(how: str, dtype: ir.DataType) -> npt.NDArray[Any]:
+    """What changes nothing when it is reduced by `how`."""
+    kind = dtype.numpy()
+    if how in {"add", "mul"}:
+        return np.array(0 if how == "add" else 1, kind)
+    info = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+    return np.array(info.min if how == "max" else info.max, kind)
+
+
+def _gathered(build: Builder, spots: ir.Value, values: ir.Value, axis: int, how: str) -> ir.Value:
+    """The values that fall on each spot, reduced along the axis of entries."""
+    dtype = values.dtype or ir.DataType.FLOAT
+    parts = build.op("Where", spots, values, _neutral(how, dtype))
+    if how == "add":
+        return build.op("ReduceSum", parts, build.ints([axis], "axis"), keepdims=0)
+    return build.op({"mul": "ReduceProd", "max": "ReduceMax", "min": "ReduceMin"}[how], parts, axes=[axis], keepdims=0)

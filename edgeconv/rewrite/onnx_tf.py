@@ -15,7 +15,6 @@ from edgeconv.rewrite.fold_fake_quant import FoldFakeQuant
 from edgeconv.rewrite.fold_quantized import FoldQuantized, QuantizedWeight
 from edgeconv.rewrite.given_integers import LARGEST
 from edgeconv.rewrite.infer_shapes import infer_shapes
-from edgeconv.rewrite.narrow_floats import NarrowFloats
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
 from edgeconv.rewrite.onnx_tf_squeeze import OnnxTfSqueeze
 from edgeconv.rewrite.spell_affine import SpellAffine
@@ -23,15 +22,21 @@ from edgeconv.rewrite.spell_arg import SpellArg
 from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
 from edgeconv.rewrite.spell_clip import SpellClip
 from edgeconv.rewrite.spell_concat import SpellConcat
+from edgeconv.rewrite.spell_det import SpellDet
 from edgeconv.rewrite.spell_gather import SpellGather
 from edgeconv.rewrite.spell_gelu import SpellGelu
 from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
 from edgeconv.rewrite.spell_hard_swish import SpellHardSwish
+from edgeconv.rewrite.spell_is_inf import SpellIsInf
 from edgeconv.rewrite.spell_matmul import SpellMatmul
 from edgeconv.rewrite.spell_max_pool import SpellMaxPool
 from edgeconv.rewrite.spell_mod import SpellMod
+from edgeconv.rewrite.spell_one_hot import SpellOneHot
 from edgeconv.rewrite.spell_patch_merge import SpellPatchMerge
+from edgeconv.rewrite.spell_pool_indices import SpellPoolIndices
+from edgeconv.rewrite.spell_quantized import SpellQuantized
 from edgeconv.rewrite.spell_resize import SpellResize
+from edgeconv.rewrite.spell_unique import SpellUnique
 from edgeconv.rewrite.widen_integers import WidenIntegers
 
 
@@ -64,7 +69,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
         channels_last_ends: whether image inputs and outputs become channels last too.
     """
     folded, dequantized = FoldQuantized(), FoldDequantize()
-    counts = run(model, [folded, FoldFakeQuant(), dequantized, NarrowFloats(), WidenIntegers()])
+    counts = run(model, [folded, FoldFakeQuant(), dequantized, SpellQuantized(), WidenIntegers()])
     weights = [weight for weight in [*folded.weights, *dequantized.weights] if np.abs(weight.integers).max() <= LARGEST]
     tidy.fold(model)
     infer_shapes(model)
@@ -77,11 +82,16 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellGlobalPool(),
             SpellArg(),
             SpellGather(),
+            SpellPoolIndices(),
             SpellMaxPool(),
             SpellPatchMerge(),
             SpellConcat(),
             SpellResize(),
             SpellClip(),
+            SpellDet(),
+            SpellIsInf(),
+            SpellOneHot(),
+            SpellUnique(),
             SpellMod(),
             SpellMatmul(),
             OnnxTfSqueeze(),

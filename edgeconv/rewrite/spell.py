@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgeconv.rewrite import tidy
 from edgeconv.rewrite.base import NodePass, run
 from edgeconv.rewrite.infer_shapes import infer_shapes
 from edgeconv.rewrite.spell_einsum import SpellEinsum
@@ -20,5 +21,6 @@ def spell(model: ir.Model) -> dict[str, int]:
     ops = frozenset().union(*(one.ops for one in PASSES))
     if not any(node.op_type in ops for node in ir.traversal.RecursiveGraphIterator(model.graph)):
         return {}
+    tidy.fold(model)  # shapes that are computed in the graph
     infer_shapes(model)
     return run(model, PASSES)

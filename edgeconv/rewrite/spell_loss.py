@@ -24,6 +24,11 @@ class SpellLoss(NodePass):
             build.refuse("its scores' shape is not known")
             return None
         softmax = node.op_type == "SoftmaxCrossEntropyLoss"
+        whole = shape
+        if len(shape) > 3:  # one axis for all places: TFLite's ops have at most six
+            shape = [*shape[:2], int(np.prod(shape[2:]))]
+            scores = build.op("Reshape", scores, build.ints(shape, "flat"))
+            target = build.op("Reshape", target, build.ints([shape[0], shape[2]], "flat"))
         logs = build.op("LogSoftmax", scores, axis=1) if softmax else scores
         classes = [1, shape[1], *[1] * (len(shape) - 2)]
         wide = build.op("Cast", build.op("Unsqueeze", target, build.ints([1], "axis")), to=ir.DataType.INT64.value)
@@ -43,9 +48,13 @@ class SpellLoss(NodePass):
         picked = build.op("ReduceSum", build.op("Mul", build.op("Neg", logs), taken), axis, keepdims=0)
         reduction = str(attr(node, "reduction", "mean"))
         if reduction == "none":
-            loss = picked
+            loss = (
+                picked if whole is shape else build.op("Reshape", picked, build.ints([whole[0], *whole[2:]], "whole"))
+            )
         else:
             loss = build.op("ReduceSum", picked, keepdims=0)
             if reduction == "mean":
                 loss = build.op("Div", loss, build.op("ReduceSum", taken, keepdims=0))
+        if len(whole) > len(shape):
+            logs = build.op("Reshape", logs, build.ints(whole, "whole"))
         return [loss, logs][: len(node.outputs)] if softmax else [loss]

@@ -20,7 +20,7 @@ class SpellMod(NodePass):
         if not attr(node, "fmod", 0):
             return None
         x, y = needed(node, 0), needed(node, 1)
-        size = build.op("Mod", build.op("Abs", x), build.op("Abs", y))
+        size = build.op("Mod", *(build.op("Max", side, build.op("Neg", side)) for side in (x, y)))  # Abs is float only
         size.type, size.shape = x.type, node.outputs[0].shape  # Mod-13 of floats has no inference without fmod
         negative = build.op("Less", x, build.scalar(0, x))
         return [build.op("Where", negative, build.op("Neg", size), size)]

@@ -11,7 +11,7 @@ from edgeconv.rewrite.base import Builder, NodePass, const_value, needed
 
 _NARROW = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16})
 _WORD, _FLOAT = ir.DataType.INT32, ir.DataType.FLOAT
-_ORDER = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
+_ORDER = frozenset({"Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"})
 _SAME = frozenset(
     "Add Sub Mul Div Neg Abs Sign Sum Min Max Mod ReduceSum ReduceMax ReduceMin ReduceProd ReduceMean ReduceL1 "
     "ReduceSumSquare CumSum MatMul Gemm Relu PRelu ArgMax ArgMin TopK Clip".split()

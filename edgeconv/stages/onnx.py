@@ -91,7 +91,12 @@ def graph_of(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, 
     Raises:
         SourceError, StageError: the model cannot be had, or does not export.
     """
-    return _from_file(source) if source.kind == "onnx" else _from_torch(source)
+    from edgeconv.rewrite.base import run
+    from edgeconv.rewrite.narrow_floats import NarrowFloats
+
+    model, inputs, outputs, notes = _from_file(source) if source.kind == "onnx" else _from_torch(source)
+    run(model, [NarrowFloats()])  # before opset 13, which has some ops for float32 only
+    return model, inputs, outputs, notes
 
 
 def _save(proto: Any, job: Job) -> None:

@@ -113,7 +113,7 @@ def _conv_transpose(node: Any, tensors: dict[str, Any]) -> Any:
     parts = []
     for part, weight in zip(tf.split(x, group, -1), tf.split(w, group, 0), strict=True):
         filters = tf.transpose(weight, [*range(2, len(weight.shape)), 1, 0])  # [I, O, H, W] → [H, W, O, I]
-        wanted = [f - before - after + e for f, (before, after), e in zip(full, pairs, extra, strict=True)]
+        wanted = _wanted(node.attrs, full, pairs, extra)
         outer = filters.shape[-2]
         transposed = tf.nn.conv3d_transpose if spatial == 3 else tf.nn.conv2d_transpose
         if _is_same(size, strides, wanted, pairs, list(filters.shape[:-2])):
@@ -131,6 +131,16 @@ def _conv_transpose(node: Any, tensors: dict[str, Any]) -> Any:
     if spatial == 1:
         y = tf.squeeze(y, 1)
     return tf.transpose(y, to_first(rank))
+
+
+def _wanted(attributes: dict[str, Any], full: Any, pairs: Any, extra: Any) -> list[int]:
+    """Spatial size of the result: what `output_shape` says, else what pads leave."""
+    shape = attributes.get("output_shape")
+    found = [f - before - after + e for f, (before, after), e in zip(full, pairs, extra, strict=True)]
+    if shape is None:
+        return found
+    given = [int(n) for n in shape][-len(found) :]
+    return [*found[: len(found) - len(given)], *given]
 
 
 def _is_same(size: Any, strides: Any, wanted: Any, pairs: Any, kernel: Any) -> bool:
@@ -165,7 +175,17 @@ def _dilate(tf: Any, w: Any, dilations: list[int]) -> Any:
     """A weight with zeros between its taps, [I, O, …]."""
     import numpy as np
 
-    dense = np.asarray(tf.get_static_value(w))
+    known = tf.get_static_value(w)
+    if known is None:  # a computed weight: each axis in pieces of one tap and zeros, without the last zeros
+        for axis, step in enumerate(dilations, 2):
+            shape = list(w.shape)
+            zeros = [(0, 0)] * (len(shape) + 1)
+            zeros[axis + 1] = (0, step - 1)
+            grown = tf.pad(tf.expand_dims(w, axis + 1), zeros)
+            whole = tf.reshape(grown, [*shape[:axis], shape[axis] * step, *shape[axis + 1 :]])
+            w = tf.slice(whole, [0] * len(shape), [*shape[:axis], (shape[axis] - 1) * step + 1, *shape[axis + 1 :]])
+        return w
+    dense = np.asarray(known)
     shape = [*dense.shape[:2], *effective(list(dense.shape[2:]), dilations)]
     spread = np.zeros(shape, dense.dtype)
     spread[(slice(None), slice(None), *[slice(None, None, d) for d in dilations])] = dense

@@ -71,6 +71,7 @@ def register() -> None:
     from edgeconv.stages import (
         onnx_tf_conv,
         onnx_tf_math,
+        onnx_tf_nms,
         onnx_tf_pad,
         onnx_tf_pool,
         onnx_tf_resize,
@@ -87,6 +88,7 @@ def register() -> None:
     onnx_tf_scan.define()
     onnx_tf_scatter.define()
     onnx_tf_math.define()
+    onnx_tf_nms.define()
     onnx_tf_select.define()
     onnx_tf_resize.define()
 

@@ -24,7 +24,13 @@ def define() -> None:
         def version_11(cls, node: Any, **kwargs: Any) -> list[Any]:
             return [_shift(node, kwargs["tensor_dict"])]
 
-    keep.append(BitShift)
+    @onnx_op("Div")
+    class Div(BackendHandler):
+        @classmethod
+        def version_13(cls, node: Any, **kwargs: Any) -> list[Any]:
+            return [_div(*(kwargs["tensor_dict"][name] for name in node.inputs))]
+
+    keep.extend([BitShift, Div])
 
 
 def _call(compute: Callable[[Any], Any], _: Any, node: Any, **kwargs: Any) -> list[Any]:
@@ -97,6 +103,20 @@ def _erf(x: Any) -> Any:
     for factor in (1.421413741, -0.284496736, 0.254829592):
         poly = poly * t + factor
     return tf.sign(x) * (1.0 - poly * t * tf.exp(-size * size))
+
+
+def _div(x: Any, y: Any) -> Any:
+    """Integers round to zero, as in ONNX: the quotient rounded down, one more where something was left below zero."""
+    import tensorflow as tf
+
+    x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
+    if not x.dtype.is_integer:
+        return tf.divide(x, y)
+    if x.dtype == tf.int64:  # TFLite divides 32 bits
+        return tf.cast(_div(tf.cast(x, tf.int32), tf.cast(y, tf.int32)), tf.int64)
+    down = tf.math.floordiv(x, y)
+    left = tf.logical_and(tf.not_equal(down * y, x), tf.not_equal(tf.less(x, 0), tf.less(y, 0)))
+    return down + tf.cast(left, x.dtype)
 
 
 def _shift(node: Any, tensors: dict[str, Any]) -> Any:

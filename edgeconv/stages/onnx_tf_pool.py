@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ def _average(tf: Any, node: Any, x: Any, kernel: Any, strides: Any, pairs: Any, 
     include = bool(node.attrs.get("count_include_pad", 0))
     size = list(x.shape[1:-1])
     if len(kernel) == 3:
-        return _average_3d(tf, node, x, kernel, strides, pairs)
+        return _average_3d(tf, x, kernel, strides, pairs, _counts(size, kernel, strides, pairs, real, include=include))
     if not any(before or after for before, after in pairs):
         return tf.nn.avg_pool2d(x, kernel, strides, "VALID")
     if not include and pairs == same_padding(size, kernel, strides):
@@ -132,14 +133,16 @@ def _average(tf: Any, node: Any, x: Any, kernel: Any, strides: Any, pairs: Any, 
     return y if np.allclose(factor, 1.0) else y * tf.constant(factor)
 
 
-def _average_3d(tf: Any, node: Any, x: Any, kernel: Any, strides: Any, pairs: Any) -> Any:
+def _average_3d(tf: Any, x: Any, kernel: Any, strides: Any, pairs: Any, counts: Any) -> Any:
     if any(before or after for before, after in pairs):
-        raise refuse(node, "a padded average pool over three axes has no TFLite builtin")
+        x = tf.pad(x, [(0, 0), *pairs, (0, 0)])
     n, d, h, w, c = x.shape
     flat = tf.nn.avg_pool2d(tf.reshape(x, [n * d, h, w, c]), kernel[1:], strides[1:], "VALID")
     _, h2, w2, _ = flat.shape
     deep = tf.nn.avg_pool2d(tf.reshape(flat, [n, d, h2 * w2, c]), [kernel[0], 1], [strides[0], 1], "VALID")
-    return tf.reshape(deep, [n, deep.shape[1], h2, w2, c])
+    y = tf.reshape(deep, [n, deep.shape[1], h2, w2, c])
+    factor = (float(np.prod(kernel)) / counts).astype(np.float32)[None, ..., None]
+    return y if np.allclose(factor, 1.0) else y * tf.constant(factor)
 
 
 def _counts(size: Any, kernel: Any, strides: Any, pairs: Any, real: Any, *, include: bool) -> Any:
@@ -153,4 +156,4 @@ def _counts(size: Any, kernel: Any, strides: Any, pairs: Any, real: Any, *, incl
         else:
             low, high = np.maximum(starts, 0), np.minimum(starts + k, n)
         per_axis.append(np.maximum(high - low, 1))
-    return np.multiply.outer(*per_axis)
+    return functools.reduce(np.multiply.outer, per_axis)

@@ -24,6 +24,9 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.rnn_relu.input: _rnn_of("Relu"),
         aten.hypot.default: _hypot,
         aten.scaled_dot_product_attention.default: _attention_of(aten.scaled_dot_product_attention.default),
+        aten._adaptive_avg_pool3d.default: _adaptive_avg_pool3d,
+        aten._cdist_forward.default: _cdist,
+        aten._pdist_forward.default: _pdist,
         **dict.fromkeys([getattr(bag, "default", bag) for bag in bags], _embedding_bag),
     }
 
@@ -107,6 +110,61 @@ def _hypot(x: Any, y: Any) -> Any:
     from onnxscript import opset18 as op
 
     return op.Sqrt(op.Add(op.Mul(x, x), op.Mul(y, y)))
+
+
+def _adaptive_avg_pool3d(x: Any, output_size: Sequence[int]) -> Any:
+    """One product with a matrix of shares an axis: windows may differ in size and overlap."""
+    import numpy as np
+    from onnxscript import opset18 as op
+
+    rank = len(x.shape)
+    sizes = [int(n) for n in x.shape[-3:]]
+    for axis, size, out in zip(range(rank - 3, rank), sizes, output_size, strict=True):
+        shares = np.zeros((size, out), np.float32)
+        for place in range(out):
+            first, last = place * size // out, -(-(place + 1) * size // out)
+            shares[first:last, place] = 1 / (last - first)
+        perm = [a for a in range(rank) if a != axis] + [axis]
+        x = op.MatMul(op.Transpose(x, perm=perm), op.Constant(value=_tensor(shares)))
+        x = op.Transpose(x, perm=[int(n) for n in np.argsort(perm)])
+    return x
+
+
+def _cdist(a: Any, b: Any, p: float, compute_mode: int | None = None) -> Any:
+    """The p-norm of the difference of every row of a and every row of b."""
+    from onnxscript import opset18 as op
+
+    del compute_mode  # how PyTorch computes it, not what
+    return _norm(op.Sub(op.Unsqueeze(a, [-2]), op.Unsqueeze(b, [-3])), p)
+
+
+def _pdist(x: Any, p: float = 2.0) -> Any:
+    """The p-norm of the difference of every two rows."""
+    import numpy as np
+    from onnxscript import opset18 as op
+
+    first, second = (op.Constant(value=_tensor(n)) for n in np.triu_indices(int(x.shape[0]), 1))
+    return _norm(op.Sub(op.Gather(x, first, axis=0), op.Gather(x, second, axis=0)), p)
+
+
+def _norm(x: Any, p: float) -> Any:
+    from onnxscript import opset18 as op
+
+    if p == 1:
+        return op.ReduceSum(op.Abs(x), [-1], keepdims=0)
+    if p == 2:
+        return op.Sqrt(op.ReduceSum(op.Mul(x, x), [-1], keepdims=0))
+    if p == float("inf"):
+        return op.ReduceMax(op.Abs(x), [-1], keepdims=0)
+    if p == 0:
+        return op.ReduceSum(op.Cast(op.Not(op.Equal(x, 0.0)), to=1), [-1], keepdims=0)
+    return op.Pow(op.ReduceSum(op.Pow(op.Abs(x), float(p)), [-1], keepdims=0), 1.0 / p)
+
+
+def _tensor(array: Any) -> Any:
+    import onnx_ir as ir
+
+    return ir.tensor(array)
 
 
 def _rnn_of(activation: str) -> Callable[..., Any]:

@@ -41,6 +41,7 @@ class SavedModel(Stage):
         "edgeconv.stages.onnx_tf_conv",
         "edgeconv.stages.onnx_tf_handlers",
         "edgeconv.stages.onnx_tf_math",
+        "edgeconv.stages.onnx_tf_nms",
         "edgeconv.stages.onnx_tf_pad",
         "edgeconv.stages.onnx_tf_pool",
         "edgeconv.stages.onnx_tf_resize",

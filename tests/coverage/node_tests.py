@@ -113,11 +113,34 @@ def cases() -> dict[str, Case]:
         inputs, outputs = ([_array(value) for value in side] for side in test.data_sets[0])
         feeds = dict(zip([value.name for value in test.model.graph.input], inputs, strict=False))
         found[name] = Case(name, about[0], test.model, feeds, outputs, test.rtol, test.atol)
+    for case in _own():
+        found[case.name] = case
     return found
 
 
+def _own() -> list[Case]:
+    """Operators of which onnx has no node test."""
+    from onnx import TensorProto, helper
+
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    cases = []
+    for order in (1, 2, 3):
+        node = helper.make_node("GlobalLpPool", ["x"], ["y"], p=order)
+        ends = [
+            helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
+            for n, s in (("x", [2, 3, 4, 5]), ("y", [2, 3, 1, 1]))
+        ]
+        graph = helper.make_graph([node], "g", ends[:1], ends[1:])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        wanted = (np.abs(x.astype(np.float64)) ** order).sum((2, 3), keepdims=True) ** (1 / order)
+        name = f"own_global_lppool_{order}"
+        cases.append(Case(name, "GlobalLpPool", model, {"x": x}, [wanted.astype(np.float32)], 1e-4, 1e-6))
+    return cases
+
+
 def _array(value: Any) -> Any:
-    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+    value = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+    return np.asarray(value) if isinstance(value, np.generic | float | int | bool) else value
 
 
 def _at_13(node: onnx.NodeProto) -> bool:

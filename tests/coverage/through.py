@@ -55,7 +55,9 @@ def convert(source: ModelSource, feeds: Mapping[str, Array], folder: Path, *, qu
     middle = [Quantize()] if quantized else []
     stages = [Onnx(), *middle, SavedModel(), Tflite(mode="dynamic" if quantized else "float32")]
     paths, notes = run_stages(source, stages, folder)
-    found = Relaid(RUNTIMES["litert"](paths["tflite"], 1), notes["tflite"]["layouts"]).run(dict(feeds))
+    runtime = RUNTIMES["litert"](paths["tflite"], 1)
+    runtime.prepare()
+    found = Relaid(runtime, notes["tflite"]["layouts"]).run(dict(feeds))
     file = flatbuffer.read(paths["tflite"])
     tensors = [tensor for graph in file.subgraphs for tensor in graph.tensors]
     constants = {(tensor.buffer, tensor.type): flatbuffer.constant(file, tensor) for tensor in tensors}

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from edgeconv.rewrite.base import refused
 from edgeconv.rewrite.legalize_roi_align import LegalizeRoiAlign
-from tests.rewrite.helpers import check, model
+from tests.rewrite.helpers import check, model, op_types
 
 FLOAT = TensorProto.FLOAT
 
@@ -24,10 +24,12 @@ def _roi_align(**attributes):
     return model([node], {"x": (FLOAT, [1, 2, 8, 8])}, ["y"], constants, opset=16)
 
 
-def test_roi_align():
-    check(_roi_align(coordinate_transformation_mode="output_half_pixel"), LegalizeRoiAlign())
-
-
 @pytest.mark.parametrize("attributes", [{}, {"coordinate_transformation_mode": "half_pixel"}])
-def test_roi_align_with_half_pixel_is_refused(attributes):
-    assert "half pixel" in _refusal(_roi_align(**attributes), LegalizeRoiAlign())
+def test_a_number_of_samples_that_depends_on_the_box_is_refused(attributes):
+    assert "sampling_ratio" in _refusal(_roi_align(**attributes), LegalizeRoiAlign())
+
+
+def test_with_a_fixed_number_it_becomes_products():
+    """Both ways to map coordinates are in test_spell_search."""
+    after = check(_roi_align(sampling_ratio=2, coordinate_transformation_mode="output_half_pixel"), LegalizeRoiAlign())
+    assert op_types(after).count("MatMul") == 2

@@ -78,3 +78,59 @@ def test_resize_is_one_builtin(mode, kind, rounding, size):
     )
     function = agrees([node], [1, 2, 4, 6], {"s": np.array(size)})
     assert {"ResizeBilinear" if mode == "linear" else "ResizeNearestNeighbor"} <= ops_of(function)
+
+
+@pytest.mark.parametrize("kind", ["INT32", "INT64"])
+def test_integers_divide_towards_zero(kind):
+    code = TensorProto.DataType.Value(kind)
+    dtype = helper.tensor_dtype_to_np_dtype(code)
+    proto = model(
+        [helper.make_node("Div", ["x", "y"], ["q"])], {"x": (code, [4]), "y": (code, [4])}, {"q": code}, opset=13
+    )
+    feeds = {"x": np.array([7, -7, 7, -6], dtype), "y": np.array([2, 2, -2, 3], dtype)}
+    np.testing.assert_array_equal(run(proto, feeds)[0], [3, -3, -3, -2])
+
+
+@pytest.mark.parametrize(("most", "overlap", "least"), [(3, 0.5, 0.0), (2, 0.1, 0.4), (6, 1.0, 0.6)])
+@pytest.mark.parametrize("center", [0, 1])
+def test_non_max_suppression(most, overlap, least, center):
+    rng = np.random.default_rng(0)
+    corner, size = rng.random((2, 6, 2)), rng.random((2, 6, 2)) * 0.5 + 0.1
+    boxes = np.concatenate([corner, size if center else corner + size], -1).astype(np.float32)
+    constants = {"m": np.array([most]), "o": np.array([overlap], np.float32), "l": np.array([least], np.float32)}
+    node = helper.make_node("NonMaxSuppression", ["b", "s", "m", "o", "l"], ["y"], center_point_box=center)
+    inputs = {"b": (FLOAT, [2, 6, 4]), "s": (FLOAT, [2, 3, 6])}
+    proto = model([node], inputs, {"y": TensorProto.INT64}, constants, opset=13)
+    feeds = {"b": boxes, "s": rng.random((2, 3, 6)).astype(np.float32)}
+    np.testing.assert_array_equal(run(proto, feeds)[0], infer(proto, feeds)[0])
+
+
+@pytest.mark.parametrize("include", [0, 1])
+def test_padded_average_over_three_axes(include):
+    node = helper.make_node(
+        "AveragePool",
+        ["x"],
+        ["y"],
+        kernel_shape=[2, 3, 3],
+        strides=[2, 2, 2],
+        pads=[0, 1, 1, 1, 1, 0],
+        count_include_pad=include,
+    )
+    agrees([node], [1, 2, 5, 7, 6])
+
+
+@pytest.mark.parametrize("options", [{"strides": [2, 2, 2]}, {"strides": [2, 1, 2], "pads": [1, 0, 1, 0, 1, 1]}])
+def test_transposed_conv_over_three_axes(options):
+    constants = {"w": np.random.default_rng(0).standard_normal((2, 3, 3, 2, 3)).astype(np.float32)}
+    agrees([helper.make_node("ConvTranspose", ["x", "w"], ["y"], **options)], [1, 2, 3, 4, 3], constants)
+
+
+@pytest.mark.parametrize(
+    "options", [{"dilations": [2, 2], "strides": [3, 2]}, {"strides": [3, 2], "output_shape": [10, 8]}]
+)
+def test_transposed_conv_with_a_computed_weight(options):
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], **options)
+    proto = model([node], {"x": (FLOAT, [1, 1, 3, 3]), "w": (FLOAT, [1, 2, 3, 3])}, ["y"], opset=13)
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.random((1, 1, 3, 3)).astype(np.float32), "w": rng.random((1, 2, 3, 3)).astype(np.float32)}
+    np.testing.assert_allclose(run(proto, feeds)[0], infer(proto, feeds)[0], rtol=1e-5)
