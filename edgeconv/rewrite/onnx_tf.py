@@ -35,6 +35,7 @@ from edgeconv.rewrite.spell_one_hot import SpellOneHot
 from edgeconv.rewrite.spell_patch_merge import SpellPatchMerge
 from edgeconv.rewrite.spell_pool_indices import SpellPoolIndices
 from edgeconv.rewrite.spell_quantized import SpellQuantized
+from edgeconv.rewrite.spell_reduce_norm import SpellReduceNorm
 from edgeconv.rewrite.spell_resize import SpellResize
 from edgeconv.rewrite.spell_unique import SpellUnique
 from edgeconv.rewrite.widen_integers import WidenIntegers
@@ -86,6 +87,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellMaxPool(),
             SpellPatchMerge(),
             SpellConcat(),
+            SpellReduceNorm(),
             SpellResize(),
             SpellClip(),
             SpellDet(),

@@ -70,6 +70,7 @@ def register() -> None:
     """Define the handler classes; onnx-tf finds them by itself from then on."""
     from edgeconv.stages import (
         onnx_tf_conv,
+        onnx_tf_loop,
         onnx_tf_math,
         onnx_tf_nms,
         onnx_tf_pad,
@@ -87,6 +88,7 @@ def register() -> None:
     onnx_tf_slice.define()
     onnx_tf_scan.define()
     onnx_tf_scatter.define()
+    onnx_tf_loop.define()
     onnx_tf_math.define()
     onnx_tf_nms.define()
     onnx_tf_select.define()

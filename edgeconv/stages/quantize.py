@@ -114,10 +114,12 @@ class Quantize(Stage):
         arrays = {tensor.name: tensor for tensor in graph.initializer}
         for node in _nodes(graph):
             place = {"ConvInteger": 1, "MatMulInteger": 1, "DequantizeLinear": 0}.get(node.op_type)
-            if place is not None and node.input[place] in arrays:
-                q = numpy_helper.to_array(arrays[node.input[place]])
+            name = "" if place is None else node.input[place]
+            ours = node.op_type == "DequantizeLinear" or name.endswith("_quantized")  # not the model's own integers
+            if ours and name in arrays:
+                q = numpy_helper.to_array(arrays[name])
                 if q.dtype != np.uint8 or q.min(initial=255) < 1:
-                    raise BadOutput(f"the weight {node.input[place]} is off the grid: {q.dtype}, smallest {q.min()}")
+                    raise BadOutput(f"the weight {name} is off the grid: {q.dtype}, smallest {q.min()}")
 
     def _choose(self, model: Any, weights: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """Names of the nodes to quantize, and why the others stay float."""
@@ -231,7 +233,9 @@ def _regrid(model: Any, weights: dict[str, Any], given: dict[str, Any]) -> tuple
         if node.op_type not in {"ConvInteger", "MatMulInteger"} or node.input[1] in done:
             continue
         stem = node.input[1].removesuffix("_quantized")
-        weight = weights[stem]
+        weight = weights.get(stem) if stem != node.input[1] else None
+        if weight is None:  # the model's own integer op, not one that the quantizer made
+            continue
         conv = node.op_type == "ConvInteger"
         q, scale = grid(weight, conv=conv)
         if stem in given:

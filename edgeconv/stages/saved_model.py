@@ -40,6 +40,7 @@ class SavedModel(Stage):
         "edgeconv.stages.onnx_tf_compat",
         "edgeconv.stages.onnx_tf_conv",
         "edgeconv.stages.onnx_tf_handlers",
+        "edgeconv.stages.onnx_tf_loop",
         "edgeconv.stages.onnx_tf_math",
         "edgeconv.stages.onnx_tf_nms",
         "edgeconv.stages.onnx_tf_pad",

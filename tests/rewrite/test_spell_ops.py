@@ -13,6 +13,7 @@ from edgeconv.rewrite.spell_loss import SpellLoss
 from edgeconv.rewrite.spell_matmul import SpellMatmul
 from edgeconv.rewrite.spell_mod import SpellMod
 from edgeconv.rewrite.spell_norm import SpellNorm
+from edgeconv.rewrite.spell_reduce_norm import SpellReduceNorm
 from edgeconv.rewrite.spell_resize import SpellResize
 from edgeconv.rewrite.widen_integers import WidenIntegers
 from edgeconv.rewrite.widen_max import WidenMax
@@ -105,13 +106,24 @@ def test_clip_with_computed_bounds():
         check(proto, SpellClip(), feeds=feeds, reference=lambda x, low, high: [np.minimum(np.maximum(x, low), high)])
 
 
-@pytest.mark.parametrize(("op", "attributes"), [("LpNormalization", {"p": 1}), ("LpNormalization", {"axis": 1}),
+@pytest.mark.parametrize(("op", "attributes"), [("GlobalLpPool", {"p": 3}), ("GlobalLpPool", {"p": 1}),
+                                                ("GlobalLpPool", {}), ("LpNormalization", {"p": 1}),
+                                                ("LpNormalization", {"axis": 1}),
                                                 ("MeanVarianceNormalization", {"axes": [0, 2, 3]}),
                                                 ("MeanVarianceNormalization", {"axes": [1, 2]})])  # fmt: skip
 def test_norms(op, attributes):
     check(
         model([helper.make_node(op, ["x"], ["y"], **attributes)], {"x": (FLOAT, [2, 3, 4, 5])}, ["y"], opset=13),
         SpellNorm(),
+    )
+
+
+@pytest.mark.parametrize("op", ["ReduceL1", "ReduceL2"])
+@pytest.mark.parametrize("options", [{}, {"axes": [1, 3]}, {"axes": [-1], "keepdims": 0}])
+def test_reduced_norms(op, options):
+    check(
+        model([helper.make_node(op, ["x"], ["y"], **options)], {"x": (FLOAT, [2, 3, 4, 5])}, ["y"], opset=13),
+        SpellReduceNorm(),
     )
 
 

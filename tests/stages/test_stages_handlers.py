@@ -1,13 +1,14 @@
 """Our onnx-tf handlers against onnxruntime, op by op, through TensorFlow."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgeconv.stages import onnx_tf_compat
+from edgeconv.stages import SavedModel, onnx_tf_compat
 from tests.rewrite.helpers import infer, model, random_inputs
 
 RNG = np.random.default_rng(0)
@@ -155,3 +156,9 @@ def test_sums_run_over_all_axes(axes, keepdims, noop):
     inputs = ["x"] if axes is None else ["x", "a"]
     node = helper.make_node("ReduceSum", inputs, ["y"], keepdims=keepdims, noop_with_empty_axes=noop)
     agrees([node], [2, 3, 4, 5], constants)
+
+
+def test_every_handlers_text_enters_the_stages_revision():
+    folder = Path(onnx_tf_compat.__file__).parent
+    modules = {f"edgeconv.stages.{path.stem}" for path in folder.glob("onnx_tf_*.py")}
+    assert modules <= set(SavedModel.built_from)

@@ -134,3 +134,35 @@ def test_transposed_conv_with_a_computed_weight(options):
     rng = np.random.default_rng(0)
     feeds = {"x": rng.random((1, 1, 3, 3)).astype(np.float32), "w": rng.random((1, 2, 3, 3)).astype(np.float32)}
     np.testing.assert_allclose(run(proto, feeds)[0], infer(proto, feeds)[0], rtol=1e-5)
+
+
+def _counting_loop(keep_going):
+    """Adds the turn's number to a sum and collects the sums; ends early where `keep_going` is not Identity."""
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Cast", ["turn"], ["number"], to=FLOAT),
+        helper.make_node("Add", ["sum", "number"], ["next"]),
+        helper.make_node("Identity", ["next"], ["row"]),
+        *keep_going,
+    ]
+    inputs = [value("turn", TensorProto.INT64, []), value("going", TensorProto.BOOL, []), value("sum", FLOAT, [2])]
+    outputs = [value("more", TensorProto.BOOL, []), value("next", FLOAT, [2]), value("row", FLOAT, [2])]
+    body = helper.make_graph(nodes, "body", inputs, outputs)
+    loop = helper.make_node("Loop", ["most", "first", "x"], ["last", "rows"], body=body)
+    constants = {"most": np.array(5), "first": np.array(True), "limit": np.array(4.0, np.float32)}
+    return model([loop], {"x": (FLOAT, [2])}, ["last", "rows"], constants, opset=13)
+
+
+ENDLESS = [helper.make_node("Identity", ["going"], ["more"])]
+EARLY = [
+    helper.make_node("ReduceMax", ["next"], ["most_of_all"], keepdims=0),
+    helper.make_node("Less", ["most_of_all", "limit"], ["more"]),
+]
+
+
+@pytest.mark.parametrize("keep_going", [ENDLESS, EARLY])
+def test_loops_collect_rows(keep_going):
+    proto = _counting_loop(keep_going)
+    feeds = {"x": np.array([0.5, 1.0], np.float32)}
+    for wanted, found in zip(infer(proto, feeds), run(proto, feeds), strict=True):
+        np.testing.assert_allclose(found, wanted)
