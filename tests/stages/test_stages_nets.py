@@ -159,10 +159,19 @@ def make():
 """
 
 
+PLACES = """
+    def forward(self, maps):
+        best, place = maps.flatten(1).max(-1)
+        return best, place // 16, place % 16, torch.div(place - 40, 7, rounding_mode="trunc")
+def make():
+    return Net(), (torch.rand(3, 16, 16),)
+"""
+
+
 @pytest.mark.parametrize(
     "text",
-    [WINDOWS, SCATTER, SPECTROGRAM, BAGS, VOLUMES, SCALAR_INPUT, DIVISION_BY_AN_INPUT, SAME_NAME],
-    ids=["windows", "scatter", "fourier", "bags", "volumes", "scalar", "division", "names"],
+    [PLACES, WINDOWS, SCATTER, SPECTROGRAM, BAGS, VOLUMES, SCALAR_INPUT, DIVISION_BY_AN_INPUT, SAME_NAME],
+    ids=["places", "windows", "scatter", "fourier", "bags", "volumes", "scalar", "division", "names"],
 )
 def test_float_is_exact(text, tmp_path):
     snr, _ = through(text, tmp_path, quantized=False)
