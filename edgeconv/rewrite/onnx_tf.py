@@ -23,7 +23,6 @@ from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
 from edgeconv.rewrite.spell_clip import SpellClip
 from edgeconv.rewrite.spell_concat import SpellConcat
 from edgeconv.rewrite.spell_det import SpellDet
-from edgeconv.rewrite.spell_division import SpellDivision
 from edgeconv.rewrite.spell_gather import SpellGather
 from edgeconv.rewrite.spell_gelu import SpellGelu
 from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
@@ -83,7 +82,6 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellHardSwish(),
             SpellGlobalPool(),
             SpellArg(),
-            SpellDivision(),
             SpellGather(),
             SpellPoolIndices(),
             SpellMaxPool(),
