@@ -15,6 +15,9 @@ import onnx_ir as ir
 
 from edgeconv.rewrite.base import Builder, NodePass, const_value, needed
 
+#: In the name of an Erf whose GELU the converter will recognize: it alone may become tf.Erf, which is no builtin by itself.
+IN_GELU = "in_gelu"
+
 
 class SpellGelu(NodePass):
     """The last product of an erf-GELU, however its factors are ordered."""
@@ -32,6 +35,9 @@ class SpellGelu(NodePass):
                 continue
             if any(value is x for value in others) and any(_erf_argument(value) is x for value in others):
                 inner = build.op("Erf", build.op("Mul", x, build.scalar(float(np.sqrt(0.5)), x)))
+                maker = inner.producer()
+                assert maker is not None
+                maker.name = f"{maker.name}_{IN_GELU}"
                 shifted = build.op("Add", inner, build.scalar(1.0, x))
                 return [build.op("Mul", build.op("Mul", x, build.scalar(0.5, x)), shifted)]
         return None

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from edgeconv.rewrite.spell_gelu import IN_GELU
+
 keep: list[Any] = []
 
 
@@ -17,6 +19,15 @@ def define() -> None:
     for op, (version, compute) in _FUNCTIONS.items():
         kind = type(op, (BackendHandler,), {f"version_{version}": classmethod(functools.partial(_call, compute))})
         keep.append(onnx_op(op)(kind))
+
+    @onnx_op("Erf")
+    class Erf(BackendHandler):
+        @classmethod
+        def version_13(cls, node: Any, **kwargs: Any) -> list[Any]:
+            import tensorflow as tf
+
+            compute = tf.math.erf if IN_GELU in node.name else _erf
+            return [compute(kwargs["tensor_dict"][node.inputs[0]])]
 
     @onnx_op("BitShift")
     class BitShift(BackendHandler):
@@ -30,7 +41,7 @@ def define() -> None:
         def version_13(cls, node: Any, **kwargs: Any) -> list[Any]:
             return [_div(*(kwargs["tensor_dict"][name] for name in node.inputs))]
 
-    keep.extend([BitShift, Div])
+    keep.extend([BitShift, Div, Erf])
 
 
 def _call(compute: Callable[[Any], Any], _: Any, node: Any, **kwargs: Any) -> list[Any]:
@@ -142,7 +153,6 @@ _FUNCTIONS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     "Atan": (7, _atan),
     "Atanh": (9, _atanh),
     "Cosh": (9, _cosh),
-    "Erf": (13, _erf),
     "Sinh": (9, _sinh),
     "Tan": (7, _tan),
 }

@@ -176,3 +176,25 @@ def make():
 def test_float_is_exact(text, tmp_path):
     snr, _ = through(text, tmp_path, quantized=False)
     assert snr > 100
+
+
+FEED_FORWARD = """
+    def __init__(self):
+        super().__init__()
+        self.norm, self.one, self.two = nn.LayerNorm(32), nn.Linear(32, 48), nn.Linear(48, 32)
+    def forward(self, x):
+        return self.two(F.gelu(self.one(self.norm(x)))), torch.erf(x)
+def make():
+    return spread(Net()), (torch.randn(1, 6, 32),)
+"""
+
+
+def test_a_gelu_is_the_builtin_and_an_erf_alone_is_computed(tmp_path):
+    from edgeconv.rewrite import flatbuffer
+
+    snr, _ = through(FEED_FORWARD, tmp_path, quantized=False)
+    file = flatbuffer.read(tmp_path / "chain" / "model.tflite")
+    ops = [flatbuffer.op_name(file, op) for op in file.subgraphs[0].operators]
+    assert ops.count("GELU") == 1
+    assert ops.count("SIGN") == 1
+    assert snr > 100
