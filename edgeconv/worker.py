@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import importlib
 import json
 import os
@@ -28,6 +29,9 @@ from typing import IO, Any
 from edgeconv.errors import DiskFull, EdgeconvError, MissingExtra, OutOfMemory, StageCrashed, StageTimeout, from_json
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+#: Below this a worker keeps what it freed: giving it back takes longer than asking for it again.
+MUCH_BYTES = 1_000_000_000
 
 #: Seconds between two looks at the clock and at the worker's memory.
 TICK = 0.2
@@ -296,6 +300,22 @@ def main(answers: int, preload: Sequence[str]) -> None:
                 wake.wait()
             request = json.loads(requests.pop(0))
         os.write(answers, _serve(request) + b"\n")
+        _give_back()
+
+
+def _give_back() -> None:
+    """Return freed memory to the system before the next job, if there is much.
+
+    glibc keeps what a converter freed: 1.2 of 1.9 GB after convnext_tiny's SavedModel, and the next stage takes its own on top.
+    """
+    import ctypes
+
+    if _resident_bytes(os.getpid()) < MUCH_BYTES:
+        return
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
+    if trim is not None:
+        trim(0)
 
 
 def _serve(request: dict[str, Any]) -> bytes:
