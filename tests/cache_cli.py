@@ -149,7 +149,9 @@ class Desk:
         found = [path.relative_to(base).as_posix() for path in base.rglob("*")]
         strays = [f"cache/{name}" for name in found if not ACCOUNTED.fullmatch(name)]
         strays += [f"tmp/{path.relative_to(self.tmp)}" for path in self.tmp.rglob("*")]
-        wanted = {"tiny", "tiny/phone"} | {f"tiny/phone/{n}" for n in ("manifest.json", "report.json", "tiny.tflite")}
+        wanted = {"tiny", "tiny/phone"} | {
+            f"tiny/phone/{n}" for n in ("latency-samples.json", "manifest.json", "report.json", "tiny.tflite")
+        }
         artifacts = self.user / "artifacts"
         names = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*")}
         return strays + [f"artifacts/{name}" for name in sorted(names ^ wanted)]

@@ -61,6 +61,7 @@ def test_a_live_module_is_converted_and_its_mode_restored(here):
     assert (module.training, module.conv.training, module.drop.training) == (True, False, True)
     assert [one["name"] for one in report.contract["inputs"]] == ["image", "scale"]
     assert sorted(path.name for path in (here / "artifacts" / "live" / "quick").iterdir()) == [
+        "latency-samples.json",
         "live.tflite",
         "manifest.json",
         "report.json",

@@ -13,7 +13,7 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.mix = nn.Linear(3, 3)
+        self.mix = nn.Linear(5, 5)
 
     def forward(self, x):
         y = torch.relu(self.mix(x))
@@ -27,7 +27,7 @@ FLOW = False
 
 
 def make():
-    return Net().eval(), (torch.randn(1, 3, 3),)
+    return Net().eval(), (torch.randn(1, 5, 5),)
 """
 
 

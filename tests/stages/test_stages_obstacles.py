@@ -51,14 +51,14 @@ NO_BUILTIN = """
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.mix = nn.Linear(3, 3)
+        self.mix = nn.Linear(5, 5)
     def forward(self, x):
         y = torch.relu(self.mix(x))
         d = torch.linalg.det(y)
         return d + 1, y * 2
 
 def make():
-    return Net().eval(), (torch.randn(1, 3, 3),)
+    return Net().eval(), (torch.randn(1, 5, 5),)
 """
 
 
