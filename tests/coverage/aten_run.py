@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -34,8 +35,8 @@ def run(payload: dict[str, Any]) -> dict[str, dict[str, Any]]:
             found = _together(names, quantized=quantized)
             if all(one["passed"] for one in found.values()):
                 return found
-        except Exception:  # noqa: BLE001 - whichever it was fails alone too, and says why
-            pass
+        except Exception as caught:  # noqa: BLE001 - whichever it was fails alone too, and gets its row then
+            print(f"{len(names)} cases at once: {type(caught).__name__}; each alone now", file=sys.stderr)
     results = {}
     for name in names:
         try:

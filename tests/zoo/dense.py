@@ -1,4 +1,7 @@
-"""Dense prediction, generation, geometry: U-Nets, resizing, style transfer, decoders, diffusion, detection heads, fields."""
+"""Dense prediction, generation, geometry: U-Nets, resizing, style transfer, decoders, diffusion, detection heads, fields.
+
+Longer than 400 lines: one kind of model a file, and no model is longer than a page.
+"""
 
 from __future__ import annotations
 
