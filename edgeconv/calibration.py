@@ -233,7 +233,7 @@ def _resize(batch: Array, step: dict[str, Any]) -> Array:
     height, width = (int(size) for size in step["size"])
     if height < 1 or width < 1:
         raise ValueError(f"the size {step['size']} is empty")
-    return _resize_bilinear(batch, height, width)
+    return resize_bilinear(batch, height, width)
 
 
 _STEPS: dict[str, Callable[[Array, dict[str, Any]], Array]] = {
@@ -244,7 +244,7 @@ _STEPS: dict[str, Callable[[Array, dict[str, Any]], Array]] = {
 }
 
 
-def _resize_bilinear(batch: Array, height: int, width: int) -> Array:
+def resize_bilinear(batch: Array, height: int, width: int) -> Array:
     """Bilinear over the last two axes with half-pixel centres and clamped edges."""
 
     def weights(size: int, out: int) -> Array:

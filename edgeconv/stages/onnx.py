@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from edgeconv.artifact import Kind
 from edgeconv.errors import BadOutput, StageError, UnsupportedOp
-from edgeconv.source import ModelSource
+from edgeconv.source import InputSpec, ModelSource
 from edgeconv.stage import Job, Stage
 
 #: The opset that torch.onnx.export(dynamo=True) writes its graphs in.
@@ -33,7 +33,12 @@ class Onnx(Stage):
     consumes: ClassVar[tuple[Kind, ...]] = ("torch",)
     produces: ClassVar[Kind] = "onnx"
     distributions: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
-    built_from: ClassVar[tuple[str, ...]] = ("edgeconv.rewrite", "edgeconv.source", "edgeconv.stages.onnx_translate")
+    built_from: ClassVar[tuple[str, ...]] = (
+        "edgeconv.rewrite",
+        "edgeconv.source",
+        "edgeconv.stages.correct_bias",
+        "edgeconv.stages.onnx_translate",
+    )
     worker: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("torch", "torch.onnx", "onnx_ir", "onnxscript")
 
@@ -52,6 +57,7 @@ class Onnx(Stage):
         from edgeconv.rewrite import tidy
         from edgeconv.rewrite.legalize import to_opset_13
         from edgeconv.rewrite.spell import spell
+        from edgeconv.stages import correct_bias
 
         source = ModelSource.from_json(json.loads(job.source.read_text()))
         model, inputs, outputs, notes = graph_of(source)
@@ -60,6 +66,7 @@ class Onnx(Stage):
         passes |= tidy.tidy(model, inputs, outputs)
         proto = ir.serde.serialize_model(model)
         tidy.strip(proto)
+        correct_bias.declare(_declared(source), proto)
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True) if proto.ByteSize() < 2**31 - 1 else proto
         _save(proto, job)
         return {**notes, "passes": passes, "opset": self.opset, "nodes": len(proto.graph.node)}
@@ -97,6 +104,15 @@ def graph_of(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, 
     model, inputs, outputs, notes = _from_file(source) if source.kind == "onnx" else _from_torch(source)
     run(model, [NarrowFloats()])  # before opset 13, which has some ops for float32 only
     return model, inputs, outputs, notes
+
+
+def _declared(source: ModelSource) -> tuple[InputSpec, ...]:
+    """The inputs with their ranges, as the user or the factory tells them."""
+    if source.kind == "onnx":
+        return source.inputs
+    from edgeconv.source import loading
+
+    return loading.load(source).inputs
 
 
 def _save(proto: Any, job: Job) -> None:

@@ -28,11 +28,13 @@ class Quantize(Stage):
         weight_type: QUInt8, the one that the whole chain carries exactly.
         op_types: ONNX ops whose weights are quantized.
         min_elements: smaller weights stay float; the bytes saved would be less than the scales cost.
+        correct_bias: take the mean of the error that rounding brings out of the biases, see `correct_bias`.
     """
 
     weight_type: Literal["QUInt8"] = "QUInt8"
     op_types: tuple[str, ...] = ("Conv", "MatMul", "Gemm", "ConvTranspose", "Gather")
     min_elements: int = 64
+    correct_bias: bool = True
 
     name: ClassVar[str] = "quantize"
     consumes: ClassVar[tuple[Kind, ...]] = ("onnx",)
@@ -44,6 +46,7 @@ class Quantize(Stage):
         "edgeconv.rewrite.fold_fake_quant",
         "edgeconv.rewrite.fold_quantized",
         "edgeconv.rewrite.given_integers",
+        "edgeconv.stages.correct_bias",
         "edgeconv.stages.quantize_stored",
     )
     worker: ClassVar[str] = "torch"
@@ -57,16 +60,20 @@ class Quantize(Stage):
         from onnx import numpy_helper
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        from edgeconv.stages import quantize_stored
+        from edgeconv.stages import correct_bias, quantize_stored
 
         logging.getLogger().setLevel(logging.ERROR)  # it recommends a pre-processing that the stage before has done
         model, given = _float_again(onnx.load(str(job.source)))
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         plain = _gemm_as_matmul(model, weights, given) if "Gemm" in self.op_types else model
         prepared = job.scratch / "prepared.onnx"
-        onnx.save(plain, str(prepared))
         weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in plain.graph.initializer}
         chosen, kept = self._choose(plain, weights)
+        stored = quantize_stored.chosen(plain, weights, self.op_types, self.min_elements)
+        corrected = {}
+        if self.correct_bias and not given:  # the biases of a graph quantized elsewhere go with its integers
+            corrected = correct_bias.correct(plain, _rounded(plain, weights, chosen, stored), job.scratch)
+        onnx.save(plain, str(prepared))
         quantize_dynamic(
             str(prepared), str(job.destination), weight_type=QuantType.QUInt8,
             per_channel=False,  # its loop over channels takes a minute for 60 million weights; _regrid sets them all anew
@@ -76,7 +83,7 @@ class Quantize(Stage):
         )  # fmt: skip
         quantized = onnx.load(str(job.destination))
         count, elements, lost = _regrid(quantized, weights, given)
-        for name, axis in quantize_stored.chosen(plain, weights, self.op_types, self.min_elements).items():
+        for name, axis in stored.items():
             rows = np.moveaxis(weights[name], axis, 0)
             q, scale = grid(rows, conv=True)
             if name in given and (snr := _keep_given(q, scale, given[name], rows, conv=True)) is not None:
@@ -98,7 +105,8 @@ class Quantize(Stage):
                 f"{len(lost)} of {len(given)} weights that came quantized have integers that TFLite's int8 cannot hold; "
                 f"quantized anew they have {min(lost.values()):.1f} dB or more (report.json lists them)"
             ]
-        return {"weights": count, "elements": elements, "kept_float": kept, **(came if given else {})}
+        notes = {"weights": count, "elements": elements, "kept_float": kept, "bias_correction": corrected}
+        return {**notes, **(came if given else {})}
 
     def ensures(self, job: Job, notes: dict[str, Any]) -> None:
         """Onnxruntime loads it, and its integer weights are uint8 around 128 within [1, 255]."""
@@ -215,6 +223,19 @@ def _gemm_as_matmul(model: Any, weights: dict[str, Any], given: dict[str, Any]) 
     del graph.node[:]
     graph.node.extend(made)
     return result
+
+
+def _rounded(model: Any, weights: dict[str, Any], chosen: list[str], stored: dict[str, int]) -> dict[str, Any]:
+    """What the weights of the chosen nodes, and those to be stored as integers, are once they are rounded; float32."""
+    nodes = {node.name: node for node in _nodes(model.graph)}
+    axes = {nodes[name].input[1]: 0 if nodes[name].op_type == "Conv" else -1 for name in chosen} | stored
+    found = {}
+    for name, axis in axes.items():
+        rows = np.moveaxis(weights[name], axis, 0)
+        q, scale = grid(rows, conv=True)
+        real = (q.astype(np.float32) - ZERO_POINT) * scale.reshape(-1, *[1] * (rows.ndim - 1))
+        found[name] = np.moveaxis(real, 0, axis)
+    return found
 
 
 def _regrid(model: Any, weights: dict[str, Any], given: dict[str, Any]) -> tuple[int, int, dict[str, float]]:
