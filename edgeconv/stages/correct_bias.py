@@ -33,6 +33,8 @@ JUDGED = 2
 #: Small models, whose ops may see one position an input, get up to 16 times as many: as many as this allows (2 G
 #: multiplications an input of the above take a second in all).
 MULTIPLICATIONS, MOST_TIMES = 2_000_000_000, 16
+#: How much of the correction is taken: all of it, or where that helps one kind of input and harms the other, a part.
+SHARES = (1.0, 0.5, 0.25)
 #: No other step draws from seeds above this one.
 FIRST_SEED = 3000
 #: Axes shorter than this hold no picture.
@@ -77,8 +79,8 @@ def correct(model: Any, rounded: dict[str, Array], scratch: Path) -> dict[str, A
         scratch: an empty folder.
 
     Returns:
-        Notes: `corrected`, how many biases changed, and `snr_db`, by kind of input, of the model with rounded weights
-        before and after; or `reason`, why there is nothing to show.
+        Notes: `corrected`, how many biases changed, `share`, see SHARES, and `snr_db`, by kind of input, of the model with
+        rounded weights before and after; or `reason`, why nothing changed.
     """
     if model.ByteSize() > MOST_BYTES:
         return {"corrected": 0, "reason": f"the graph has more than {MOST_BYTES:,} bytes"}
@@ -90,18 +92,22 @@ def correct(model: Any, rounded: dict[str, Array], scratch: Path) -> dict[str, A
     kinds = ["noise", *(["smooth"] if any(_is_picture(spec) for spec in specs) else [])]
     feeds = list(_draw(specs, {kind: times * MEASURED[kind] for kind in kinds}))
     errors = _mean_errors(_twin(model, places, rounded, shapes), feeds, scratch)
-    after = _changed(model, rounded, scratch / "after.onnx", dict(zip(places, errors, strict=True)))
-    before = _changed(model, rounded, scratch / "before.onnx", {})
-    snr = _judge(
-        model, before, after, scratch, {kind: list(_draw(specs, {kind: times * JUDGED}, skip=10_000)) for kind in kinds}
-    )
-    if not all(new >= old for old, new in snr.values()):
-        worse = ", ".join(f"{kind} {old:.1f} → {new:.1f} dB" for kind, (old, new) in snr.items())
-        return {"corrected": 0, "reason": f"on other inputs the outputs came no closer: {worse}"}
-    for place, error in zip(places, errors, strict=True):
-        place.take_back(model, error)
-    rounds = {kind: [round(float(min(value, 200.0)), 2) for value in pair] for kind, pair in snr.items()}
-    return {"corrected": len(places), "snr_db": rounds}
+    judges = {kind: list(_draw(specs, {kind: times * JUDGED}, skip=10_000)) for kind in kinds}
+    wanted = _outputs(_session(model, scratch / "float.onnx"), judges)
+    before = _judge(wanted, _outputs(_changed(model, rounded, scratch / "before.onnx", {}), judges))
+    tried = []
+    for share in SHARES:
+        part = {place: share * error for place, error in zip(places, errors, strict=True)}
+        after = _judge(wanted, _outputs(_changed(model, rounded, scratch / "after.onnx", part), judges))
+        snr = {kind: [round(before[kind], 2), round(after[kind], 2)] for kind in before}
+        if after != before and all(after[kind] >= before[kind] for kind in before):
+            for place, error in part.items():
+                place.take_back(model, error)
+            return {"corrected": len(places), "share": share, "snr_db": snr}
+        tried.append(
+            f"{share:.0%}: " + ", ".join(f"{kind} {old:.1f} → {new:.1f} dB" for kind, (old, new) in snr.items())
+        )
+    return {"corrected": 0, "reason": f"on other inputs the outputs came no closer ({'; '.join(tried)})"}
 
 
 @dataclass(frozen=True)
@@ -272,23 +278,20 @@ def _session(model: Any, path: Path) -> Any:
     return session
 
 
-def _judge(
-    model: Any, before: Any, after: Any, scratch: Path, feeds: dict[str, list[dict[str, Array]]]
-) -> dict[str, tuple[float, float]]:
-    """SNR in dB of both sessions against the float model, the mean over outputs and inputs of each kind."""
-    wanted = _session(model, scratch / "float.onnx")
-    found = {}
-    for kind, ones in feeds.items():
-        pairs = []
-        for feed in ones:
-            truth = wanted.run(None, feed)
-            for right, *both in zip(truth, before.run(None, feed), after.run(None, feed), strict=True):
-                if right.dtype.kind == "f" and np.isfinite(right).all() and right.any():
-                    pairs.append([_snr(right, one) for one in both])
-        if pairs:
-            old, new = np.mean(pairs, axis=0)
-            found[kind] = (float(old), float(new))
-    return found
+def _outputs(session: Any, feeds: dict[str, list[dict[str, Array]]]) -> dict[str, list[list[Array]]]:
+    """What the session gives for each input of each kind."""
+    return {kind: [session.run(None, feed) for feed in ones] for kind, ones in feeds.items()}
+
+
+def _judge(wanted: dict[str, list[list[Array]]], found: dict[str, list[list[Array]]]) -> dict[str, float]:
+    """SNR in dB, the mean over outputs and inputs, by kind of input."""
+    result = {}
+    for kind, inputs in wanted.items():
+        pairs = [pair for one, other in zip(inputs, found[kind], strict=True) for pair in zip(one, other, strict=True)]
+        snr = [_snr(a, b) for a, b in pairs if a.dtype.kind == "f" and np.isfinite(a).all() and a.any()]
+        if snr:
+            result[kind] = float(np.mean(snr))
+    return result
 
 
 def _snr(wanted: Array, found: Array) -> float:
