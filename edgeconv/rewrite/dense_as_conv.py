@@ -42,6 +42,11 @@ def as_conv(model: Any, graph: Any, op: Any) -> None:
     bias = int(op.inputs[2]) if len(op.inputs) > 2 and op.inputs[2] >= 0 else -1
     if bias < 0:
         bias = flatbuffer.add_constant(model, graph, np.zeros(classes, np.float32), name)
+    elif list(graph.tensors[bias].shape) != [classes]:
+        # FULLY_CONNECTED takes a bias of [1, 1, 1, O], XNNPACK's conv does not; the buffer stays shared
+        old = graph.tensors[bias]
+        bias = flatbuffer.add_tensor(graph, [classes], old.type, old.name)
+        graph.tensors[bias].buffer = old.buffer
     flat = flatbuffer.add_tensor(graph, [rows, 1, 1, features], schema.TensorType.FLOAT32, name)
     made = flatbuffer.add_tensor(graph, [rows, 1, 1, classes], schema.TensorType.FLOAT32, name)
     options = schema.Conv2DOptionsT()

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgeconv.harness.inspect import inspect
 from edgeconv.rewrite import flatbuffer
 from edgeconv.stage import Job, to_payload
 from edgeconv.stages import Quantize, SavedModel, Tflite
@@ -14,14 +15,14 @@ from edgeconv.worker import Worker
 from tests.rewrite.helpers import infer, model, random_inputs
 
 
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory):
+@pytest.fixture(scope="module", params=[(48,), (1, 1, 48)], ids=["bias", "bias with axes"])
+def tokens(request, tmp_path_factory):
     """Two dense layers with activations between, on [1, 7, 32], quantized and converted in a worker."""
     folder = tmp_path_factory.mktemp("tokens")
     rng = np.random.default_rng(0)
     constants = {
         "w": rng.standard_normal((32, 48)).astype(np.float32) * rng.uniform(0.1, 5, 48).astype(np.float32),
-        "b": rng.standard_normal(48).astype(np.float32),
+        "b": rng.standard_normal(request.param).astype(np.float32),
         "v": rng.standard_normal((48, 16)).astype(np.float32),
     }
     nodes = [
@@ -50,6 +51,17 @@ def test_no_fully_connected_is_left_and_every_weight_is_carried(tokens):
     ops = [flatbuffer.op_name(file, op) for op in file.subgraphs[0].operators]
     assert ops == ["RESHAPE", "CONV_2D", "CONV_2D", "RESHAPE"]
     assert notes["carried_exactly"] == notes["quantized_weights"] == 2
+
+
+def test_the_delegate_takes_it_whole(tokens):
+    _, path, _ = tokens
+    file = flatbuffer.read(path)
+    graph = file.subgraphs[0]
+    biases = [graph.tensors[int(op.inputs[2])] for op in graph.operators if flatbuffer.op_name(file, op) == "CONV_2D"]
+    assert [list(bias.shape) for bias in biases] == [[48], [16]]
+    report = inspect({"artifact": str(path)})
+    assert report["partitions"] == 1
+    assert all(op["delegated"] for op in report["ops"])
 
 
 @pytest.mark.parametrize("runtime", ["litert", "tflite-runtime"])
