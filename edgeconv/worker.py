@@ -291,9 +291,13 @@ def main(answers: int, preload: Sequence[str]) -> None:
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
+    gc.disable()  # what an import makes stays
     for name in preload:
         with contextlib.suppress(ImportError):  # the job that needs it will say so, in its own words
             importlib.import_module(name)
+    gc.freeze()  # later collections need not walk it
+    gc.enable()
+    gc.set_threshold(20_000, 20, 20)
     while True:
         with wake:
             while not requests:

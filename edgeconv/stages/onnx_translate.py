@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -73,9 +74,6 @@ def _embedding_bag(
 def _attention_of(target: Any) -> Callable[..., Any]:
     """The exporter's own for four axes; it takes no others, such as a window axis before the heads."""
     from onnxscript import opset18 as op
-    from torch.onnx._internal.exporter import _registration
-
-    usual = _registration.ONNXRegistry.from_torchlib().get_decomps(target)[0].onnx_function
 
     def attention(
         query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
@@ -83,6 +81,7 @@ def _attention_of(target: Any) -> Callable[..., Any]:
     ) -> Any:  # fmt: skip
         axes = len(query.shape)
         if axes == 4 or enable_gqa:
+            usual = _exporters(target)
             return usual(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
         turned = op.Transpose(key, perm=[*range(axes - 2), axes - 1, axes - 2])
         factor = float(scale) if scale is not None else float(query.shape[-1]) ** -0.5
@@ -96,6 +95,15 @@ def _attention_of(target: Any) -> Callable[..., Any]:
         return op.MatMul(op.Softmax(scores, axis=-1), value)
 
     return attention
+
+
+@functools.cache
+def _exporters(target: Any) -> Callable[..., Any]:
+    """The exporter's own translation. Its registry takes most of a second to read, which models without the op don't pay."""
+    from torch.onnx._internal.exporter import _registration
+
+    function: Callable[..., Any] = _registration.ONNXRegistry.from_torchlib().get_decomps(target)[0].onnx_function
+    return function
 
 
 def onnx_tensor(array: Any) -> Any:

@@ -82,6 +82,7 @@ class Tflite(Stage):
         from edgeconv.rewrite.store_half import store_half
 
         converter = tf.lite.TFLiteConverter.from_saved_model(str(job.source), signature_keys=["serving_default"])
+        converter.exclude_conversion_metadata = True  # a hash of the float file, which this one is no longer
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter._experimental_enable_dynamic_update_slice = (
             True  # a loop's outputs; else a concat of all steps a step
