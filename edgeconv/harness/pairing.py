@@ -84,10 +84,14 @@ def judge(effects: Interval | None, controls: Interval | None, margin: float) ->
         return "inconclusive", "too few rounds for an interval"
     bound = math.log1p(margin)
     if controls.low > 0 or controls.high < 0:
-        return (
-            "inconclusive",
-            f"the control finds {percent(controls.median)} between equal files: the machine favours a place",
-        )
+        favour = f"the control finds {percent(controls.median)} between equal files: the machine favours a place"
+        beyond = bound + 2 * max(controls.high, -controls.low)  # a difference that no such favour explains is one
+        if effects.low > beyond or effects.high < -beyond:
+            return (
+                "slower" if effects.low > 0 else "faster",
+                f"the whole interval lies beyond ±{margin:.1%} and {favour}",
+            )
+        return "inconclusive", favour
     if effects.low > max(bound, controls.high):
         return "slower", f"the whole interval lies above +{margin:.1%} and above the control's"
     if effects.high < min(-bound, controls.low):

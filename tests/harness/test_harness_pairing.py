@@ -58,8 +58,11 @@ def test_an_effect_within_what_the_control_shows_between_equal_files_is_no_verdi
     assert judge(interval(0.15, 0.3), interval(-0.2, 0.1), 0.03)[0] == "slower"
 
 
-def test_a_control_that_finds_a_difference_between_equal_files_forbids_a_verdict():
+def test_a_control_that_finds_a_difference_between_equal_files_forbids_a_verdict_but_on_a_far_larger_one():
     assert judge(interval(0.1, 0.2), interval(0.01, 0.05), 0.03)[0] == "inconclusive"
+    assert judge(interval(0.2, 0.3), interval(0.01, 0.05), 0.03)[0] == "slower"
+    assert judge(interval(-0.3, -0.2), interval(0.01, 0.05), 0.03)[0] == "faster"
+    assert judge(interval(-0.3, -0.2), interval(-0.2, -0.01), 0.03)[0] == "inconclusive"
     assert judge(None, None, 0.03)[0] == "inconclusive"
 
 
