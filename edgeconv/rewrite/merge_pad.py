@@ -41,8 +41,16 @@ def merge(model: Any) -> int:
 
 def _width_pads(model: Any, graph: Any, op: Any) -> list[list[int]] | None:
     """Constant pads of a float image's height and width, width among them; None for other PADs."""
+    pads = image_pads(model, graph, op)
+    return pads if pads is not None and any(pads[2]) else None
+
+
+def image_pads(model: Any, graph: Any, op: Any) -> list[list[int]] | None:
+    """Constant zero pads of a float image's height and width, [4, 2] in N H W C; None for any other op."""
     from ai_edge_litert import schema_py_generated as schema
 
+    if flatbuffer.op_name(model, op) != "PAD":
+        return None
     source, amounts = (graph.tensors[int(index)] for index in op.inputs[:2])
     data = model.buffers[amounts.buffer].data
     if data is None or source.shape is None or len(source.shape) != 4 or source.type != schema.TensorType.FLOAT32:
@@ -51,7 +59,7 @@ def _width_pads(model: Any, graph: Any, op: Any) -> list[list[int]] | None:
         return None
     kind = np.int64 if amounts.type == schema.TensorType.INT64 else np.int32
     pads: list[list[int]] = np.frombuffer(np.asarray(data, np.uint8).tobytes(), kind).reshape(4, 2).tolist()
-    return pads if not any(pads[0] + pads[3]) and any(pads[2]) else None
+    return pads if not any(pads[0] + pads[3]) else None
 
 
 def _float_conv(model: Any, graph: Any, op: Any) -> bool:

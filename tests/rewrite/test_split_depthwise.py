@@ -22,6 +22,12 @@ def test_windows_cover_the_kernel_once_and_are_small(size):
     assert (seen == 1).all()
 
 
+def test_parts_fill_the_kernels_that_xnnpack_has():
+    parts = windows(7, 7)
+    assert sorted(part.rows * part.columns for part in parts) == [4, 21, 24]
+    assert len(windows(31, 31)) < 31 * 2
+
+
 @pytest.fixture(scope="module")
 def worker():
     with Worker() as one:
@@ -58,6 +64,9 @@ def convert(worker, folder, attributes, kernel, *, quantized):
         ({"pads": [3, 3, 3, 3], "strides": [2, 2]}, (7, 7)),
         ({"pads": [6, 4, 6, 4], "dilations": [2, 1]}, (7, 9)),
         ({}, (9, 11)),
+        ({"pads": [3, 2, 1, 4]}, (7, 7)),
+        ({"pads": [3, 3, 3, 3], "strides": [3, 3]}, (7, 7)),
+        ({"pads": [14, 12, 14, 12]}, (29, 25)),
     ],
 )
 def test_the_numbers_stay(worker, tmp_path, attributes, kernel, quantized):
@@ -77,6 +86,20 @@ def test_the_numbers_stay(worker, tmp_path, attributes, kernel, quantized):
     }  # fmt: skip
     snr = worker.run("edgeconv.harness.jobs:fidelity", payload)["parity"]["snr_db"]
     assert snr > (35 if quantized else 110)
+
+
+def test_a_window_that_reaches_past_the_image_on_both_sides_stays_whole(worker, tmp_path):
+    _, _, notes = convert(worker, tmp_path, {"pads": [20, 15, 20, 15]}, (41, 31), quantized=True)
+    assert notes["depthwise_split"] == 0
+
+
+def test_pads_go_into_the_convs_and_only_the_outer_parts_read_slices(worker, tmp_path):
+    _, path, _ = convert(worker, tmp_path, {"pads": [3, 3, 3, 3]}, (7, 7), quantized=False)
+    file = flatbuffer.read(path)
+    names = [flatbuffer.op_name(file, op) for op in file.subgraphs[0].operators]
+    assert {name: names.count(name) for name in set(names)} == {
+        "DEPTHWISE_CONV_2D": 3, "PAD": 3, "SLICE": 2, "ADD": 2
+    }  # fmt: skip
 
 
 def test_the_parts_hold_the_whole_weights_integers_and_scales(worker, tmp_path):
