@@ -115,13 +115,22 @@ def convert(source: ModelSource, target: Target, settings: Settings) -> Report:
             _require_converters()
         with store.workdir() as folder, Pool(limits, folder) as pool:
             run = Run(chain, store, pool, settings.emit, folder, settings.force)
+            prover = Prover(run, pool, settings.emit, target.harness, labelled, settings.force or settings.remeasure)
+
+            def leaving(worker: str) -> None:
+                """PyTorch's memory is free before TensorFlow takes its own: the reference is made while the model is loaded."""
+                if settings.prove and worker == Prover.worker:
+                    prover.find_reference()
+                pool.release(worker)
+
+            run.leaving = leaving
             try:
                 run.carry_out(outlook)
             except StageError as error:
-                diagnosis.explain(error, run, pool, settings.save_repro)
+                if error.stage in {stage.name for stage in chain.stages}:
+                    diagnosis.explain(error, run, pool, settings.save_repro)
                 raise
             run.file_of(run.done[-1].name)  # a damaged one is rebuilt before it is measured
-            prover = Prover(run, pool, settings.emit, target.harness, labelled, settings.force or settings.remeasure)
             proof = prover.prove() if settings.prove else prover.read_contract()
             assert_contract(run, proof, prover.outputs() if settings.prove else None)
             destination = settings.out / source.name / target.name

@@ -153,13 +153,19 @@ class Worker:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def close(self) -> None:
-        """End the process, politely first: closing its input makes it leave."""
+    def dismiss(self) -> None:
+        """Tell the process to leave, and don't wait for it: `close` does."""
         if self._process is None:
             return
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+
+    def close(self) -> None:
+        """End the process, politely first: closing its input makes it leave."""
+        self.dismiss()
+        if self._process is None:
+            return
         try:
             self._process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgeconv import fingerprint
 from edgeconv.calibration import CalibrationSet
@@ -52,14 +52,16 @@ class Prover:
     """Measures one run.
 
     Attributes:
-        run: the finished chain.
+        run: the chain, finished before anything but the reference is asked for.
         pool: workers; the reference shares the one that exported.
         emit: where events go.
         harness: what the target wants measured.
         labelled: the labelled set, if one is declared.
         force: measure anew.
+        worker: name of the process that computes the reference: the one that exported the model has it loaded.
     """
 
+    worker: ClassVar[str] = "torch"
     run: Run
     pool: Pool
     emit: Emit
@@ -73,10 +75,8 @@ class Prover:
 
     def prove(self, stages: Collection[str] | None = None, *, latency: bool = True) -> Proof:
         """Everything, in order; or the fidelity of some stages only. Raises what the jobs raise, named by measurement."""
+        self.find_reference()
         try:
-            self._record = self._find_reference()
-            notes = self._record.meta["notes"]
-            self.proof.reference = notes["runtime"]
             for done in self.run.done:
                 if stages is not None and done.name not in stages:
                     continue
@@ -88,6 +88,15 @@ class Prover:
             error.stage = error.stage or "measuring"
             raise
         return self.proof
+
+    def find_reference(self) -> None:
+        """The original model's outputs, for which the process that has loaded the model is best. Raises as `prove`."""
+        try:
+            self._record = self._record or self._find_reference()
+            self.proof.reference = self._record.meta["notes"]["runtime"]
+        except EdgeconvError as error:
+            error.stage = error.stage or "measuring"
+            raise
 
     def read_contract(self) -> Proof:
         """No measurement: only the inputs and outputs, as the final artifact itself has them."""
@@ -139,7 +148,7 @@ class Prover:
                 "labelled": self._labelled_payload(),
                 "destination": str(destination),
             }
-            notes = self.pool.get("torch").run("edgeconv.harness.jobs:reference", payload, who="the model")
+            notes = self.pool.get(self.worker).run("edgeconv.harness.jobs:reference", payload, who="the model")
             self._reference = destination
             return store.publish(key, destination, {"kind": "reference", "notes": notes, "ingredients": ingredients})
 

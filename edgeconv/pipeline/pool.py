@@ -22,6 +22,7 @@ class Pool:
         self.limits = limits
         self._folder = folder / "tmp"
         self._workers: dict[str, Worker] = {}
+        self._leaving: list[Worker] = []
         self._preload: dict[str, tuple[str, ...]] = {}
 
     def __enter__(self) -> Pool:
@@ -29,9 +30,10 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.ExitStack() as stack:
-            for worker in self._workers.values():
+            for worker in [*self._workers.values(), *self._leaving]:
                 stack.callback(worker.close)
         self._workers.clear()
+        self._leaving.clear()
 
     def prepare(self, stages: Iterable[Stage]) -> None:
         """Start the workers of stages that will run, so that their imports overlap with the steps before."""
@@ -59,7 +61,8 @@ class Pool:
         return Worker(tuple(preload), self.limits, variables, inherit=environment is None)
 
     def release(self, name: str) -> None:
-        """End a worker whose work is done, so that its memory is free for the next."""
+        """Dismiss a worker whose work is done, so that its memory is free for the next; asked for again, there is a new one."""
         worker = self._workers.pop(name, None)
         if worker is not None:
-            worker.close()
+            worker.dismiss()
+            self._leaving.append(worker)

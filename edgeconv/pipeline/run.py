@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,7 @@ class Run:
         chain, store, pool, emit, force: what it works with.
         folder: scratch; removed by its owner.
         done: finished steps in order.
+        leaving: told a worker's name once no later stage wants it: whoever has work left for it does that now or lets it go.
     """
 
     chain: Chain
@@ -140,6 +141,7 @@ class Run:
     folder: Path
     force: bool = False
     done: list[Done] = field(default_factory=list)
+    leaving: Callable[[str], None] = lambda _: None
     snapshot: Snapshot | None = None
     _paths: dict[str, Path] = field(default_factory=dict)
     _missing: list[Stage] = field(default_factory=list)
@@ -161,7 +163,7 @@ class Run:
         if self.snapshot is None:
             self.snapshot, changed = identify.identify(self.chain.source, self.store, self.pool, self._prepare)
         digest = self._source_digest()
-        for stage, step in planned:
+        for position, (stage, step) in enumerate(planned):
             try:
                 holds = step.ingredients is not None and step.ingredients["input"] == digest
                 now = step if holds else self._plan(stage, digest, changed if not self.done else [])
@@ -170,6 +172,9 @@ class Run:
                 error.stage = error.stage or stage.name
                 raise
             digest = self.done[-1].artifact.digest
+            later = [stage.worker for stage, _ in planned[position + 1 :]]
+            if later and stage.worker not in later:
+                self.leaving(stage.worker)
         return self.done
 
     def file_of(self, name: str) -> ArtifactFile:

@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from fake_chain import Bench, InlinePool, Pack, Shelf, Spell, Twice
@@ -167,6 +170,36 @@ def test_a_workers_temporary_files_go_into_the_runs_own_folder(tmp_path):
     with Pool(Limits(), tmp_path) as pool, pool.fresh() as worker:
         answer = worker.run("tempfile:mkdtemp", "told")  # type: ignore[arg-type]  # a suffix
     assert Path(str(answer)).parent == tmp_path / "tmp"
+
+
+@dataclass(frozen=True)
+class Bind(Pack):
+    """The last stage, in a process of its own."""
+
+    worker: ClassVar[str] = "bindery"
+
+
+def test_a_run_tells_when_no_later_stage_wants_a_worker(bench):
+    """Before the stages after it start, so that its memory is free for them; at the end everything leaves anyway."""
+    told = []
+    bench.stages = (Spell(), Twice(), Shelf(), Bind())
+    with bench.store.workdir() as folder:
+        run = Run(bench.chain, bench.store, InlinePool(folder), bench.events.append, folder)
+        run.leaving = lambda worker: told.append((worker, [done.name for done in run.done]))
+        run.carry_out()
+    assert told == [("text", ["spell", "twice", "shelf"])]
+
+
+def test_a_released_worker_leaves_by_itself(tmp_path):
+    with Pool(Limits(), tmp_path) as pool:
+        process = pool.get("text").run("os:getpgid", 0)  # type: ignore[arg-type]  # of itself
+        pool.release("text")
+        status, deadline = Path(f"/proc/{process}/stat"), time.monotonic() + 30
+        while (
+            status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        ):  # a zombie: only we know it still
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_workers_of_one_name_are_one_and_start_with_all_they_need(tmp_path):
