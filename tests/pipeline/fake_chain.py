@@ -132,6 +132,9 @@ class Inline:
         found: dict[str, Any] = getattr(importlib.import_module(module), name)(payload)
         return found
 
+    def dismiss(self) -> None:
+        """Nothing to dismiss: it runs in this process."""
+
     def close(self) -> None:
         pass
 
