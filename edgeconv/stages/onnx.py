@@ -99,10 +99,11 @@ def graph_of(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, 
         SourceError, StageError: the model cannot be had, or does not export.
     """
     from edgeconv.rewrite.base import run
+    from edgeconv.rewrite.fold_batch_norm import FoldBatchNorm
     from edgeconv.rewrite.narrow_floats import NarrowFloats
 
     model, inputs, outputs, notes = _from_file(source) if source.kind == "onnx" else _from_torch(source)
-    run(model, [NarrowFloats()])  # before opset 13, which has some ops for float32 only
+    run(model, [FoldBatchNorm(), NarrowFloats()])  # before opset 13, which has some ops for float32 only
     return model, inputs, outputs, notes
 
 
@@ -135,6 +136,8 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
 
     import torch
 
+    from edgeconv.rewrite.base import run
+    from edgeconv.rewrite.fold_batch_norm import FoldBatchNorm
     from edgeconv.source import loading
     from edgeconv.stages import onnx_translate
 
@@ -149,8 +152,10 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 what, (), kwargs=dict(loaded.example), dynamo=True, opset_version=EXPORT_OPSET, verbose=False,
-                optimize=True, custom_translation_table=onnx_translate.table(),
+                optimize=False, custom_translation_table=onnx_translate.table(),
             )  # fmt: skip
+            run(program.model, [FoldBatchNorm()])  # before the optimizer does it in float32
+            program.optimize()
     except Exception as error:
         raise _export_error(error, loaded) from error
     notes = {"warnings": list(loaded.warnings)}

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 from edgeconv.errors import StageError, TrainingMode
 from edgeconv.stages import Onnx
@@ -62,6 +63,29 @@ def make():
     assert np.array_equal(a, x)
     assert np.array_equal(b, 2 * x)
     assert np.array_equal(c, 2 * x)
+
+
+def test_a_batch_norm_is_folded_without_rounding_twice(tmp_path):
+    """Also into a conv without a bias, for which the exporter writes an expanded zero."""
+    path = export(
+        tmp_path,
+        """
+def make():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8)).eval()
+    net[1].running_var.uniform_(0.1, 2)
+    net[0].weight.data.fill_(0.7)
+    return net, (torch.rand(1, 3, 8, 8),)
+""",
+    )
+    graph = onnx.load(path).graph
+    assert [node.op_type for node in graph.node] == ["Conv"]
+    weight = next(onnx.numpy_helper.to_array(t) for t in graph.initializer if len(t.dims) == 4)
+    torch.manual_seed(0)
+    torch.nn.Conv2d(3, 8, 3, bias=False)  # what the factory draws first
+    variance = torch.empty(8).uniform_(0.1, 2).numpy().astype(np.float64)
+    exact = np.float64(np.float32(0.7)) / np.sqrt(variance + 1e-5)
+    assert np.array_equal(weight[:, 0, 0, 0], exact.astype(np.float32))
 
 
 def test_constants_are_folded(tmp_path):
