@@ -51,6 +51,7 @@ class Tflite(Stage):
         "edgeconv.rewrite.op_versions",
         "edgeconv.rewrite.precision",
         "edgeconv.rewrite.split_depthwise",
+        "edgeconv.rewrite.split_mean",
         "edgeconv.rewrite.store_half",
     )
     worker: ClassVar[str] = "tensorflow"
@@ -78,6 +79,7 @@ class Tflite(Stage):
             merge_reshapes,
             op_versions,
             split_depthwise,
+            split_mean,
         )
         from edgeconv.rewrite.store_half import store_half
 
@@ -105,6 +107,7 @@ class Tflite(Stage):
             wanted = {entry["digest"]: _integers(job.source, entry) for entry in sidecar["quantized"]}
             carried = carry_int8.carry(model, wanted, dynamic, fastest=self.compute == "fastest")
         parted = split_depthwise.split(model)
+        split_mean.split(model)
         merge_pad.merge(model)
         merge_reshapes.merge(model)
         halves = store_half(model) if self.mode == "float16" else 0
