@@ -77,7 +77,7 @@ def bench(file: ModelFile, runtime: str, options: Options, folder: Path, tell: T
     about = _look_inside(file, options, folder) if options.memory or options.ops else None
     if options.memory:
         tell(f"{file.path.name} in {runtime}: memory")
-    memory = _memory(about, base, options, folder) if options.memory else None
+    memory = _memory(about, parts, base, options, folder) if options.memory else None
     if options.ops:
         tell(f"{file.path.name} in {runtime}: time by op")
     ops = per_op.measure(about, base, options, folder, job) if options.ops else None
@@ -116,12 +116,23 @@ def _look_inside(file: ModelFile, options: Options, folder: Path) -> dict[str, A
         return None
 
 
-def _memory(about: dict[str, Any] | None, base: dict[str, Any], options: Options, folder: Path) -> dict[str, Any]:
-    weights = sum(entry["bytes"] for entry in about["tensors"]) if about else None
+def _memory(
+    about: dict[str, Any] | None,
+    parts: list[dict[str, Any]] | None,
+    base: dict[str, Any],
+    options: Options,
+    folder: Path,
+) -> dict[str, Any]:
+    weights = sum(entry["bytes"] for entry in about["tensors"]) if about else _weights(parts)
     try:
         return job("memory:memory", {**base, "weight_bytes": weights}, options, folder)
     except (StageError, MeasurementError) as error:
         return {"reason": error.message}
+
+
+def _weights(parts: list[dict[str, Any]] | None) -> int | None:
+    """Bytes of the file's constants, where it was told what it consists of."""
+    return None if parts is None else sum(part["bytes"] for part in parts if part["kind"] not in ("ops", "file"))
 
 
 def version_of(runtime: str) -> str:

@@ -26,7 +26,9 @@ def memory(payload: dict[str, Any]) -> dict[str, Any]:
         empty_bytes: resident before anything of the runtime was loaded: interpreter, numpy, this harness.
         phases: resident bytes above that after import, load, prepare and the invokes.
         peak_bytes: the highest above that.
-        rows: what and bytes; they add up to peak_bytes.
+        rows: what and bytes; they add up to peak_bytes. What is told by the growth of allocated memory is what the runtime
+            took in a phase beyond what another row names. The library's row holds its pages that were touched later too.
+            "unexplained" is the rest, negative where an allocation reused what another had given back.
         arena_bytes: of the runtime's tensors, None where it does not tell.
         weight_bytes: as given.
 
@@ -40,9 +42,11 @@ def memory(payload: dict[str, Any]) -> dict[str, Any]:
     _forget_peak()
     empty = _status("VmRSS")
     phases: dict[str, int] = {}
+    private: dict[str, int | None] = {}
+    mapped: dict[str, int] = {}
 
     def note(phase: str) -> None:
-        phases[phase] = _status("VmRSS") - empty
+        phases[phase], private[phase], mapped[phase] = _status("VmRSS") - empty, _private(), _status("RssFile")
 
     importlib.import_module(runtime_class.module)
     note("import")
@@ -56,14 +60,21 @@ def memory(payload: dict[str, Any]) -> dict[str, Any]:
     note("invoke")
     peak = max(_status("VmHWM") - empty, *phases.values())
     arena = _arena(runtime)
+    copied = sum(array.nbytes for array in [*feeds.values(), *outputs.values()])
+    pages = _mapped(path)
+    weights = 0 if pages else min(payload["weight_bytes"] or 0, _grown(private, "import", "prepare"))
     told = {
-        "the runtime's library": phases["import"],
-        "pages of the file": _mapped(path),
+        "the runtime's library": phases["import"] + max(mapped["invoke"] - mapped["import"] - pages, 0),
+        "pages of the file": pages,
+        "weights, copied from the file": weights,
         "arena of tensors": arena or 0,
-        "inputs and outputs, copied": sum(array.nbytes for array in [*feeds.values(), *outputs.values()]),
+        "inputs and outputs, copied": copied,
+        "taken while loading and preparing: packed weights, workspace, graph": max(
+            _grown(private, "import", "prepare") - weights - (arena or 0), 0
+        ),
+        "taken by the invokes": max(_grown(private, "prepare", "invoke") - copied, 0),
+        "for a moment only, given back since": max(peak - phases["invoke"], 0),
     }
-    if payload["runtime"] in {"onnxruntime", "tensorflow"} and not told["pages of the file"]:
-        told["weights, copied from the file"] = payload["weight_bytes"] or 0
     rows = [{"what": what, "bytes": count} for what, count in told.items() if count]
     rows.append({"what": "unexplained", "bytes": peak - sum(row["bytes"] for row in rows)})
     return {
@@ -84,6 +95,21 @@ def _status(field: str) -> int:
     except OSError:
         pass
     raise MeasurementError("this system does not tell a process's resident memory", hint="leave it out: --no-memory")
+
+
+def _private() -> int | None:
+    """Bytes of memory that is no file's: what was allocated. None where the kernel does not tell (before Linux 4.14)."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+            if line.startswith("Anonymous:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _grown(private: dict[str, int | None], start: str, end: str) -> int:
+    """Bytes allocated between two phases and still held; 0 where that is not known."""
+    before, after = private[start], private[end]
+    return 0 if before is None or after is None else max(after - before, 0)
 
 
 def _forget_peak() -> None:

@@ -4,7 +4,9 @@ import json
 
 import jsonschema
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgeconv.report import bench_schema
 from scripts.selftest_models import conv_chain
@@ -73,6 +75,22 @@ def test_one_broken_file_does_not_keep_the_others_from_being_measured(cli, file,
     assert second["latency"]["p50_ms"] > 0
 
 
+def test_the_weights_that_a_runtime_copies_have_a_row_of_their_own(cli, tmp_path):
+    weight = np.random.default_rng(0).standard_normal((1024, 1024)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1024])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1024])],
+        [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "wide.onnx"
+    )
+    record = json.loads(cli("bench", "wide.onnx", "--json", "--no-ops", *QUICK).out)
+    rows = {row["what"]: row["bytes"] for row in record["memory"]["rows"]}
+    assert rows["weights, copied from the file"] >= weight.nbytes
+
+
 def test_a_file_that_needs_more_memory_than_it_may_have_is_told_so(cli, tmp_path):
     large = conv_chain(tmp_path / "large.tflite", 1, size=512, channels=8)
     cli.refuses("bench", str(large), "--memory-mb", "2", *QUICK, code=24, says="within 2 MB of memory")
@@ -87,6 +105,8 @@ def test_memory_adds_up_and_each_op_has_its_time(cli, tmp_path, runtime):
     memory, ops = record["memory"], record["ops"]
     assert memory["reason"] is None
     assert sum(row["bytes"] for row in memory["rows"]) == memory["peak_bytes"] > 0
+    rest = next(row["bytes"] for row in memory["rows"] if row["what"] == "unexplained")
+    assert abs(rest) < max(0.05 * memory["peak_bytes"], 1e6)
     assert memory["arena_bytes"] >= 48 * 48 * 24 * 4
     assert memory["weight_bytes"] == 3 * (24 * 9 * 24 + 24) * 4
     assert ops["reason"] is None
