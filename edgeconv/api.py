@@ -76,11 +76,6 @@ def chain_of(source: ModelSource, target: Target) -> Chain:
     """
     stages = [make(STAGES, name, target.options.get(name, {}), target.path) for name in target.stages]
     if source.batch is not None or any(stage.options().get("dynamic") for stage in stages):
-        if source.kind in {"pt2", "torchscript"}:
-            raise UsageError(
-                f"the batch of {source.reference} cannot be left open: the file has fixed shapes",
-                hint="name the model's factory, or an ONNX file with a dynamic batch",
-            )
         source = replace(source, batch=PROBE_BATCH)
         stages = [replace(stage, dynamic=(0,)) if "dynamic" in stage.options() else stage for stage in stages]  # type: ignore[call-arg]
     return Chain(source, target.name, tuple(stages))

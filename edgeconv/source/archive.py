@@ -26,6 +26,7 @@ class ByName:
     Attributes:
         names: of the tensors, in the graph's order.
         example: the tensors it was exported with, by name; None where it keeps none.
+        batches: size of the first axis by name, None where the program leaves it open.
     """
 
     def __init__(self, program: Any) -> None:
@@ -41,6 +42,13 @@ class ByName:
             leaves = pytree.tree_leaves(program.example_inputs)
             pairs = zip(self._slots, leaves, strict=False)
             self.example = {name: leaf for (name, _), leaf in pairs if name in self.names}
+
+        shapes = {node.name: node.meta["val"].shape for node in program.graph.nodes if node.name in self.names}
+        self.batches: dict[str, int | None] = {
+            name: size if isinstance(size := shapes[name][0], int) else None
+            for name in self.names
+            if name in shapes and len(shapes[name])
+        }
 
     def __call__(self, **tensors: Any) -> Any:
         """Run it; values that the program was specialized for are filled in."""

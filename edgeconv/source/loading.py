@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeconv.errors import EdgeconvError, FactoryFailed, ModuleBroken, ModuleMissing
+from edgeconv.errors import EdgeconvError, FactoryFailed, ModuleBroken, ModuleMissing, UsageError
 from edgeconv.source.archive import ByName, load_program, load_torchscript, program_of_script
 from edgeconv.source.calling import (
     SEED,
@@ -94,11 +94,23 @@ def _load(source: ModelSource) -> Loaded:
 def _load_program(source: ModelSource) -> Loaded:
     program, module = load_program(source)
     example, inputs = inputs_of(source, module.example, module.names)
+    _require_open_batch(source, module)
     if program.range_constraints:  # dimensions that are free: a target needs them fixed
         call(module, example)
         program = module.fixed(example)
-        module = ByName(program)
+        if source.batch is None:  # else the open one is the reference at every batch
+            module = ByName(program)
     return Loaded(module, program, inputs, example, Snapshot({}), ())
+
+
+def _require_open_batch(source: ModelSource, module: ByName) -> None:
+    fixed = {name: size for name, size in module.batches.items() if size is not None}
+    if source.batch is not None and fixed:
+        name, size = next(iter(fixed.items()))
+        raise UsageError(
+            f"the batch of {source.reference} cannot be left open: the file fixes it at {size} for its input {name!r}",
+            hint="export it with dynamic_shapes={...: {0: torch.export.Dim.AUTO}}, or name the model's factory",
+        )
 
 
 def _load_module(source: ModelSource) -> Loaded:

@@ -1,6 +1,8 @@
 """An open batch, from the command line, a declared model or a target: proven at several sizes."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -31,10 +33,30 @@ def test_toml_may_say_it(cli, write, where):
     assert all(snr > 100 for row in report["parity"] if row["stage"] == "tflite" for snr in row["batches"].values())
 
 
-def test_fixed_shapes_are_refused(cli, write):
-    write("save.py", "import torch, net\nm, x = net.make()\ntorch.export.save(torch.export.export(m, x), 'net.pt2')\n")
-    import subprocess
-    import sys
+SAVE = """
+import torch, net
+m, (x,) = net.make()
+wide = x.repeat(3, *[1] * (x.ndim - 1))
+torch.export.save(torch.export.export(m, (x,)), "fixed.pt2")
+torch.export.save(torch.export.export(m, (wide,), dynamic_shapes=({0: torch.export.Dim("batch")},)), "open.pt2")
+torch.jit.save(torch.jit.trace(m, x), "net.pt")
+"""
 
+
+@pytest.fixture
+def archives(cli, write):
+    write("save.py", SAVE)
     subprocess.run([sys.executable, "save.py"], cwd=cli.folder, check=True)
-    cli.refuses("run", "--model", "net.pt2", "--dynamic", "0", code=2, says="the file has fixed shapes")
+
+
+def test_an_archive_with_fixed_shapes_is_refused(cli, archives):
+    cli.refuses("run", "--model", "fixed.pt2", "--dynamic", "0", code=2, says="the file fixes it at 1 for its input")
+
+
+@pytest.mark.parametrize("given", [("open.pt2",), ("net.pt", "--trust", "--input", "image=1x1x8x8")])
+def test_archives_with_an_open_batch_are_proven_at_several_sizes(cli, archives, given):
+    said = cli("run", "--model", *given, "--dynamic", "0", "--json")
+    report = json.loads(said.out)
+    assert said.code == 0, said
+    rows = [row for row in report["parity"] if row["stage"] == "tflite"]
+    assert [sorted(row["batches"]) for row in rows] == [["1", "2", "5"]] * 2
