@@ -27,6 +27,7 @@ from edgeconv.rewrite.spell_gather import SpellGather
 from edgeconv.rewrite.spell_gelu import SpellGelu
 from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
 from edgeconv.rewrite.spell_hard_swish import SpellHardSwish
+from edgeconv.rewrite.spell_instance_norm import SpellInstanceNorm
 from edgeconv.rewrite.spell_is_inf import SpellIsInf
 from edgeconv.rewrite.spell_matmul import SpellMatmul
 from edgeconv.rewrite.spell_max_pool import SpellMaxPool
@@ -80,6 +81,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellBatchNorm(),
             SpellGelu(),
             SpellHardSwish(),
+            SpellInstanceNorm(),
             SpellGlobalPool(),
             SpellArg(),
             SpellGather(),
