@@ -9,10 +9,11 @@ import onnx_ir as ir
 
 from edgeconv.rewrite.base import Builder, NodePass, attr, const_value, needed, static_shape
 from edgeconv.rewrite.legalize_layer_norm import wide
+from edgeconv.rewrite.spell_instance_norm import normalized
 
 
 class LegalizeGroupNorm(NodePass):
-    """Normalizes each group as one row of a three-dimensional view, then scales each channel."""
+    """As `spell_instance_norm` spells it; of an unknown shape, each group as one row of a three-dimensional view."""
 
     ops = frozenset({"GroupNormalization"})
 
@@ -22,6 +23,10 @@ class LegalizeGroupNorm(NodePass):
         channels = source.shape[1] if source.shape is not None else None
         if source.shape is None or not isinstance(channels, int):
             return build.refuse("the number of channels of its input is not known")
+        shape, constants = static_shape(source), [const_value(needed(node, i)) for i in (1, 2)]
+        if shape is not None and source.dtype == ir.DataType.FLOAT and all(array is not None for array in constants):
+            scale, bias = (np.repeat(array, channels // len(array)) for array in constants if array is not None)
+            return [normalized(build, source, groups, scale, bias, attr(node, "epsilon", 1e-5))]
         parameters = [
             self._per_channel(build, needed(node, i), groups, channels, len(source.shape) - 2) for i in (1, 2)
         ]
