@@ -145,10 +145,30 @@ def closeness(payload: dict[str, Any]) -> dict[str, Any]:
     return metrics.summarize(samples)
 
 
-def judge(a_db: float, b_db: float, margin_db: float) -> str:
-    """B against A: closer, farther or same."""
-    change = min(b_db, CEILING_DB) - min(a_db, CEILING_DB)
-    return "same" if abs(change) <= margin_db else "closer" if change > 0 else "farther"
+def judge(a: dict[str, Any] | None, b: dict[str, Any], margin_db: float) -> tuple[str, str | None]:
+    """B against A: closer, farther, same or unknown; and why, where it is not the dB that decide.
+
+    NaN and Inf where the reference has finite numbers come before any dB, which are of the other places only.
+
+    Args:
+        a: see `metrics.summarize`; None where A itself is the reference.
+        b: the same of B.
+        margin_db: differences up to this count as none.
+    """
+    bad_a, bad_b = (0 if found is None else found["nan"] + found["inf"] for found in (a, b))
+    told = [_nonfinite(name, found) for name, found in (("A", a), ("B", b)) if found and found["nan"] + found["inf"]]
+    reason = " and ".join(told) + " where the reference has finite numbers" if told else None
+    if bad_a != bad_b:
+        return "farther" if bad_b > bad_a else "closer", reason
+    if a is None:
+        return "unknown", None
+    change = min(b["snr_db"], CEILING_DB) - min(a["snr_db"], CEILING_DB)
+    return "same" if abs(change) <= margin_db else "closer" if change > 0 else "farther", reason
+
+
+def _nonfinite(name: str, found: dict[str, Any]) -> str:
+    counts = [f"{found[key]} {noun}" for key, noun in (("nan", "NaN"), ("inf", "Inf")) if found[key]]
+    return f"{name} gives {' and '.join(counts)}"
 
 
 def check_reference(path: Path) -> None:

@@ -131,8 +131,9 @@ def fidelity(
         folder: scratch.
 
     Returns:
-        verdict (closer, farther, same; unknown without a reference), reference, margin_db, a and b (see
-        `metrics.summarize`; a is None without a reference), and reason, where not even B could be held against A.
+        verdict (closer, farther, same; without a reference unknown, unless B gives NaN or Inf where A does not), reference,
+        margin_db, a and b (see `metrics.summarize`; a is None without a reference), and reason, where not even B could be
+        held against A, or NaN or Inf decide.
     """
     a, bench = sides["A"], options.bench
     if isinstance(reference, ModelSource):
@@ -161,8 +162,8 @@ def fidelity(
                 raise
             reason = f"B does not take what A takes: {error.message}"  # two models can still be timed and weighed
     verdict = "unknown"
-    if "A" in found:
-        verdict = closeness.judge(found["A"]["snr_db"], found["B"]["snr_db"], margin_db)
+    if "B" in found:
+        verdict, reason = closeness.judge(found.get("A"), found["B"], margin_db)
     about = {"verdict": verdict, "reference": told, "margin_db": margin_db, "reason": reason}
     return {**about, "a": found.get("A"), "b": found.get("B")}
 

@@ -116,7 +116,7 @@ class FidelityComparison(Row):
     margin_db: float
     a: dict[str, Any] | None = Field(description="null where A is the reference")
     b: dict[str, Any] | None
-    reason: str | None = Field(None, description="why not even B could be held against A")
+    reason: str | None = Field(None, description="why not even B could be held against A, or which gives NaN or Inf")
 
 
 class CompareRecord(Row):

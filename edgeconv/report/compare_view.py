@@ -78,12 +78,13 @@ def _fidelity(record: CompareRecord) -> Text:
         return _line(
             "fidelity",
             found.verdict,
-            f"B against A: {found.b['snr_db']:.1f} dB; name a reference to know which is closer",
+            found.reason or f"B against A: {found.b['snr_db']:.1f} dB; name a reference to know which is closer",
         )
     return _line(
         "fidelity",
         found.verdict,
-        f"A {found.a['snr_db']:.1f} dB, B {found.b['snr_db']:.1f} dB against {found.reference}",
+        f"A {found.a['snr_db']:.1f} dB, B {found.b['snr_db']:.1f} dB against {found.reference}"
+        + (f"; {found.reason}" if found.reason else ""),
     )
 
 

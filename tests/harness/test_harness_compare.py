@@ -108,3 +108,32 @@ def test_arrays_are_turned_to_fit_and_nothing_else():
     assert fitting.fit(array, [1, 4, 2, 3]).tolist() == array.transpose(0, 3, 1, 2).tolist()
     assert fitting.fit(np.zeros((1, 10)), [1, 1, 10]).shape == (1, 1, 10)
     assert fitting.fit(array, [1, 4, 3, 2]) is None
+
+
+def adding(path, constant):
+    """An ONNX file that adds a constant to x, float32 [1, n]."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    constant = np.asarray([constant], np.float32)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(constant.shape)) for name in ("x", "y")]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "c"], ["y"])], "g", ends[:1], ends[1:], [numpy_helper.from_array(constant, "c")]
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+@pytest.mark.slow
+def test_nan_where_the_reference_is_finite_is_farther_whatever_the_other_places_say(cli, tmp_path):
+    adding(tmp_path / "good.onnx", [0, 0, 0, 0])
+    adding(tmp_path / "nan.onnx", [np.nan, 0, np.inf, 0])
+    array = np.linspace(-1, 1, 4, dtype=np.float32)[None]
+    np.savez(tmp_path / "reference.npz", x=array, y=array)
+    for reference in (("--reference", "reference.npz"), ()):
+        said = cli("compare", "good.onnx", "nan.onnx", "--json", *reference, *QUICK)
+        fidelity = json.loads(said.out)["fidelity"]
+        assert fidelity["verdict"] == "farther", said
+        count = 1 if reference else 4  # of four samples
+        assert fidelity["reason"] == f"B gives {count} NaN and {count} Inf where the reference has finite numbers"
+    said = cli("compare", "nan.onnx", "good.onnx", "--reference", "reference.npz", *QUICK)
+    assert "fidelity closer" in said.out
+    assert "A gives 1 NaN and 1 Inf" in said.out
