@@ -125,6 +125,17 @@ class CalibrationSet:
             )
         if wanted and labels.dtype.kind not in "iu":
             raise CalibrationError(f"{self.path}: the labels are {labels.dtype}", hint="labels are integers from 0")
+        self._check_negative(metrics, labels)
+
+    def _check_negative(self, metrics: tuple[str, ...], labels: Array) -> None:
+        """Classes count from 0; only what retrieval looks for may be any number."""
+        ignored = self.content["labelled"].get("ignore_label") if "mean_iou" in metrics else None
+        counted = labels if ignored is None else labels[labels != ignored]
+        if {"top1", "top5", "mean_iou"} & set(metrics) and counted.min(initial=0) < 0:
+            raise CalibrationError(
+                f"{self.path}: the labels go down to {counted.min()}",
+                hint="labels are integers from 0; for mean_iou, `ignore_label` names one that does not count",
+            )
 
     def _whole(self, section: dict[str, Any], key: str) -> int:
         value = section[key]

@@ -34,7 +34,8 @@ shape = [-1, 1, 4, 4]
 def data(tmp_path):
     (tmp_path / "calibration").mkdir()
     path = tmp_path / "calibration" / "d.npz"
-    np.savez(path, images=np.full((3, 2, 2), 4, np.uint8), labels=np.arange(3), floats=np.ones(3), two=np.arange(2))
+    np.savez(path, images=np.full((3, 2, 2), 4, np.uint8), labels=np.arange(3), floats=np.ones(3), two=np.arange(2),
+             minus=np.arange(3) - 1)  # fmt: skip
     return path
 
 
@@ -98,6 +99,7 @@ def test_data_that_changed_is_refused(write, tmp_path, data):
         ('labels = "labels"', 'labels = "labels"\nmetric = "mean_iou"', "its labels (3,)"),
         ('labels = "labels"', 'labels = "labels"\nignore_label = "x"', "line 8: `ignore_label` is 'x'"),
         ('"labels"', '"floats"', "the labels are float64"),
+        ('"labels"', '"minus"', "the labels go down to -1"),
         ('op = "scale"', 'op = "scal"', "unknown preprocessing 'scal'"),
         ('op = "scale"', "op = 3", "unknown preprocessing 3"),
         ("factor = 0.5", "faktor = 0.5", "'scale' does not fit an array of shape (3, 2, 2): needs 'factor'"),

@@ -66,17 +66,46 @@ class Scores:
 
 
 def top_k(outputs: Array, labels: Array, k: int) -> Scores:
-    """1 where the label is among the k largest logits. outputs: [N, classes] after flattening; labels: int [N]."""
+    """1 where the label is among the k largest logits; 0 where any logit is NaN, since then none is the largest.
+
+    Args:
+        outputs: [N, classes] after flattening.
+        labels: int [N].
+        k: how many count.
+
+    Raises:
+        CalibrationError: a label is no class.
+    """
     logits = outputs.reshape(len(outputs), -1)
-    if logits.shape[1] <= labels.max(initial=0):
-        raise CalibrationError(
-            f"the labels go up to {labels.max()}, the output has {logits.shape[1]} classes",
-            hint="check `output` and `labels` in the [labelled] section",
-        )
+    check_labels(labels, logits.shape[1])
     chosen = np.take_along_axis(logits, labels[:, None], axis=1)
     # a class of the same logit counts as before the label only if its number is smaller, as argmax has it
     before = (logits > chosen) | ((logits == chosen) & (np.arange(logits.shape[1]) < labels[:, None]))
-    return Scores((before.sum(axis=1) < k).astype(np.float64), lambda mean: mean, proportion=True)
+    right = (before.sum(axis=1) < k) & ~np.isnan(logits).any(axis=1)
+    return Scores(right.astype(np.float64), lambda mean: mean, proportion=True)
+
+
+def check_labels(labels: Array, classes: int | None, ignore: int | None = None) -> None:
+    """Raises CalibrationError for a label that is no class.
+
+    Args:
+        labels: int, any shape.
+        classes: how many there are; None: not known.
+        ignore: a label that does not count, or None.
+    """
+    counted = labels if ignore is None else labels[labels != ignore]
+    hint = "check `output` and `labels` in the [labelled] section"
+    if ignore is None and labels.ndim > 1:
+        hint += ", or name the label that does not count in `ignore_label`"
+    if counted.min(initial=0) < 0:
+        raise CalibrationError(f"the labels go down to {counted.min()}, classes count from 0", hint=hint)
+    if classes is not None and counted.max(initial=0) >= classes:
+        raise CalibrationError(f"the labels go up to {counted.max()}, the output has {classes} classes", hint=hint)
+
+
+def class_map(logits: Array, axis: int) -> Array:
+    """The class of the largest logit along an axis, int32; -1, which is no class, where a logit is NaN."""
+    return np.where(np.isnan(logits).any(axis=axis), -1, logits.argmax(axis=axis)).astype(np.int32)
 
 
 def mean_iou(outputs: Array, labels: Array, ignore: int | None) -> Scores:
@@ -86,20 +115,29 @@ def mean_iou(outputs: Array, labels: Array, ignore: int | None) -> Scores:
         outputs: [N, classes, H, W] logits, or [N, H, W] integer classes.
         labels: int [N, H, W].
         ignore: a label that does not count, or None.
+
+    Raises:
+        CalibrationError: the map is not of the labels' size, or a label is no class.
     """
-    predicted = outputs if outputs.dtype.kind in "iu" and outputs.ndim == labels.ndim else outputs.argmax(axis=1)
+    is_map = outputs.dtype.kind in "iu" and outputs.ndim == labels.ndim
+    predicted = outputs if is_map else class_map(outputs, 1)
     if predicted.shape != labels.shape:
         raise CalibrationError(
             f"the output gives a class map of {list(predicted.shape[1:])}, the labels are {list(labels.shape[1:])}",
             hint="store the labels at the output's size",
         )
+    check_labels(labels, None if is_map else outputs.shape[1], ignore)
     kept = np.ones(labels.shape, bool) if ignore is None else labels != ignore
     classes = int(max(predicted.max(initial=0), labels[kept].max(initial=0))) + 1
     parts = np.zeros((len(labels), 2, classes))
     for row, found, wanted, counts in zip(parts, predicted, labels, kept, strict=True):
         hits = np.bincount(wanted[counts & (found == wanted)], minlength=classes)
         row[0] = hits
-        row[1] = np.bincount(found[counts], minlength=classes) + np.bincount(wanted[counts], minlength=classes) - hits
+        row[1] = (
+            np.bincount(found[counts & (found >= 0)], minlength=classes)
+            + np.bincount(wanted[counts], minlength=classes)
+            - hits
+        )
     return Scores(parts, _mean_iou)
 
 
@@ -113,20 +151,21 @@ def _mean_iou(mean: Array) -> Array:
 def cosine_retrieval(outputs: Array, labels: Array) -> Scores:
     """1 where a sample's nearest other one, by the cosine of their embeddings, has its label (recall at 1).
 
-    Samples whose label no other one has cannot be found and do not count.
+    Samples whose label no other one has cannot be found and do not count. One whose embedding holds NaN or Inf finds nothing.
     """
     flat = outputs.reshape(len(outputs), -1).astype(np.float64)
-    flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30)
-    near = flat @ flat.T
+    with np.errstate(invalid="ignore"):
+        flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-30)
+        near = flat @ flat.T
+    near[~np.isfinite(near)] = -np.inf
     np.fill_diagonal(near, -np.inf)
     findable = (labels[:, None] == labels[None, :]).sum(axis=1) > 1
     if not findable.any():
         raise CalibrationError(
             "every label of the set occurs once: there is nothing to retrieve", hint="label at least two samples alike"
         )
-    return Scores(
-        (labels[near.argmax(axis=1)] == labels)[findable].astype(np.float64), lambda mean: mean, proportion=True
-    )
+    found = (labels[near.argmax(axis=1)] == labels) & np.isfinite(near.max(axis=1))
+    return Scores(found[findable].astype(np.float64), lambda mean: mean, proportion=True)
 
 
 def of_user(reference: str, base: Path, outputs: Array, labels: Array) -> Scores:

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeconv.errors import CalibrationError, MeasurementError, NonFinite
 from edgeconv.harness import metrics
-from edgeconv.harness.accuracy import evaluate
+from edgeconv.harness.accuracy import check_labels, class_map, evaluate
 from edgeconv.harness.runtimes import RUNTIMES, Array, Arrays, open_artifact
 from edgeconv.source import InputSpec, ModelSource
 
@@ -88,7 +88,8 @@ def _refuse_nonfinite(outputs: Arrays, runtime: str) -> None:
 
 def _logits(run: Any, labelled: dict[str, Any]) -> Array:
     """The output that the labelled set scores, [N, …], one sample at a time: a .tflite has a fixed batch."""
-    data = np.load(labelled["npz"])["inputs"]
+    with np.load(labelled["npz"]) as stored:
+        data, labels = stored["inputs"], stored["labels"]
     rows = []
     for sample in data:
         # stages before the last have a fixed batch: the sample as often as that takes
@@ -100,7 +101,8 @@ def _logits(run: Any, labelled: dict[str, Any]) -> Array:
             )
         found = outputs[labelled["output"]][0]
         if labelled["metrics"] == ["mean_iou"] and found.dtype.kind == "f":
-            found = found.argmax(0).astype(np.int32)  # all that counts, and a hundredth of the bytes
+            check_labels(labels, len(found), labelled["options"].get("ignore_label"))
+            found = class_map(found, 0)  # all that counts, and a hundredth of the bytes
         rows.append(found)
     return np.stack(rows)
 

@@ -80,8 +80,9 @@ def cosine(reference: Array, other: Array) -> float:
 
 
 def top1_agreement(reference: Array, other: Array) -> float:
-    """Fraction of rows whose largest entry along the last axis stands at the same place."""
-    return float((reference.argmax(-1) == other.argmax(-1)).mean())
+    """Fraction of rows whose largest entry along the last axis stands at the same place; with NaN no entry is the largest."""
+    sound = ~(np.isnan(reference).any(-1) | np.isnan(other).any(-1))
+    return float((sound & (reference.argmax(-1) == other.argmax(-1))).mean())
 
 
 def looks_like_logits(output: Array) -> bool:

@@ -170,3 +170,38 @@ def test_large_sets_are_resampled_in_batches(monkeypatch):
     wanted = evaluate(["top1", "cosine_retrieval"], outputs, outputs[::-1], labels, {}, None)
     monkeypatch.setattr(accuracy, "_BATCH", 8 * 50 * 7)
     assert evaluate(["top1", "cosine_retrieval"], outputs, outputs[::-1], labels, {}, None) == wanted
+
+
+def test_nan_is_never_right():
+    labels = np.arange(10)
+    assert value("top1", np.full((10, 10), np.nan), labels) == 0.0
+    assert value("top5", np.full((10, 10), np.nan), labels) == 0.0
+    assert value("top5", np.where(np.eye(10) == 1, np.nan, 0.0), labels) == 0.0
+    logits = np.eye(10)
+    logits[3, 7] = np.nan
+    assert value("top1", logits, labels) == 0.9
+    maps = np.zeros((1, 2, 2, 2))
+    maps[0, 0] = 1
+    maps[0, :, 0, 0] = np.nan
+    assert value("mean_iou", maps, np.zeros((1, 2, 2), int)) == 0.75
+    assert value("mean_iou", np.full((1, 2, 2, 2), np.nan), np.zeros((1, 2, 2), int)) == 0.0
+    assert value("cosine_retrieval", np.full((4, 2), np.nan), np.zeros(4, int)) == 0.0
+    # the nearest of 0 is 1: the sample of NaN, which argmax would take, is near to none
+    assert value("cosine_retrieval", [[1, 0], [1, 0], [np.nan, 0], [np.inf, 0]], [0, 0, 1, 1]) == 0.5
+
+
+def test_a_label_that_is_no_class_is_one_sentence():
+    with pytest.raises(CalibrationError, match="labels go down to -2, classes count from 0"):
+        value("top1", np.zeros((2, 2)), [0, -2])
+    with pytest.raises(CalibrationError, match="labels go up to 255, the output has 2 classes"):
+        value("mean_iou", np.zeros((1, 2, 1, 2)), [[[0, 255]]])
+    with pytest.raises(CalibrationError, match="labels go down to -1"):
+        value("mean_iou", np.zeros((1, 2, 1, 2)), [[[0, -1]]])
+    assert value("mean_iou", np.zeros((1, 2, 1, 2)), [[[0, -1]]], {"ignore_label": -1}) == 1.0
+
+
+def test_rows_with_nan_agree_with_none():
+    from edgeconv.harness import metrics
+
+    assert metrics.top1_agreement(np.eye(4), np.full((4, 4), np.nan)) == 0.0
+    assert metrics.top1_agreement(np.eye(4), np.eye(4)) == 1.0
