@@ -8,6 +8,7 @@ from typing import Literal
 
 from edgeconv import fingerprint
 from edgeconv.errors import BrokenModelFile, UsageError
+from edgeconv.harness import external
 
 FileKind = Literal["tflite", "onnx", "ort", "saved-model"]
 
@@ -28,8 +29,8 @@ class ModelFile:
     Attributes:
         path: where it lies.
         kind: by content.
-        bytes: size; of a folder, all files added up.
-        sha256: of the content; of a folder, of the canonical JSON of its files' digests.
+        bytes: size; of a folder, all files added up; of an `.onnx`, its external data too.
+        sha256: of the content; of several files, of the canonical JSON of their digests.
     """
 
     path: Path
@@ -43,7 +44,7 @@ def look(path: Path) -> ModelFile:
 
     Raises:
         UsageError: nothing, or something that is no model.
-        BrokenModelFile: its name promises a kind that its content is not.
+        BrokenModelFile: its name promises a kind that its content is not, or its external data are not there.
     """
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
@@ -53,11 +54,7 @@ def look(path: Path) -> ModelFile:
         return ModelFile(path, "saved-model", sum(each.stat().st_size for each in files), fingerprint.of_data(digests))
     if not path.is_file():
         raise UsageError(f"there is no file {path}", hint=_HINT)
-    with path.open("rb") as stream:
-        identifier = stream.read(8)[4:]
-    kind = _IDENTIFIERS.get(identifier)
-    if kind is None and path.suffix == ".onnx":
-        kind = "onnx"
+    kind = kind_of(path)
     if kind is None:
         names = {
             ".tflite": "a TFLite file: its identifier is not TFL3",
@@ -66,7 +63,17 @@ def look(path: Path) -> ModelFile:
         if path.suffix in names:
             raise BrokenModelFile(f"{path} is not {names[path.suffix]}", hint="check that the file is complete")
         raise UsageError(f"{path} is no model that edgeconv can measure", hint=_HINT)
-    return ModelFile(path, kind, path.stat().st_size, fingerprint.of_file(path))
+    parts = {"": path, **(external.files_of(path) if kind == "onnx" else {})}  # what it is called is not its content
+    digests = {name: fingerprint.of_file(part) for name, part in parts.items()}
+    sha256 = digests[""] if len(digests) == 1 else fingerprint.of_data(digests)
+    return ModelFile(path, kind, sum(part.stat().st_size for part in parts.values()), sha256)
+
+
+def kind_of(path: Path) -> FileKind | None:
+    """What a file is, by its content where that tells; None for what is no model. Raises OSError as `open` does."""
+    with path.open("rb") as stream:
+        identifier = stream.read(8)[4:]
+    return _IDENTIFIERS.get(identifier) or ("onnx" if path.suffix == ".onnx" else None)
 
 
 _HINT = "name a .tflite, .onnx or .ort file, or the folder of a SavedModel"

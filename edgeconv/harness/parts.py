@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeconv.errors import BrokenModelFile
+from edgeconv.harness import external
 
 Array = npt.NDArray[Any]
 
@@ -219,26 +220,28 @@ def _onnx(path: Path) -> Parts:
     for node in graph.node:
         found.ops[node.op_type] += _field_bytes(node.ByteSize())
         found.op_counts[node.op_type] += 1
+    own = found.ops.total()
+    spans: set[external.Span] = set()
     for tensor in graph.initializer:
         role, taker = uses.get(number(tensor.name), ("constant", None))
         node = by_output.get(names[taker]) if taker is not None else None
         layer = (module_of(node) if node is not None else "") or layer_of(tensor.name)
         dtype = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
         dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
-        count = _field_bytes(tensor.ByteSize())
+        span = external.span_of(tensor, path)
+        inside = _field_bytes(tensor.ByteSize())
+        own += inside
+        beside = 0 if span is None or span in spans else span.length
+        spans |= {span} if span is not None else set()
+        digest = _digest(_onnx_raw(tensor) if span is None else span.read())
+        values = _onnx_values(tensor, span)
         found.constants.append(
-            Constant(
-                tensor.name,
-                layer,
-                role,
-                dtype,
-                list(tensor.dims),
-                count,
-                _digest(_onnx_raw(tensor)),
-                _onnx_values(tensor),
-            )
+            Constant(tensor.name, layer, role, dtype, list(tensor.dims), inside + beside, digest, values)
         )
-    found.rest["names, shapes and metadata"] = path.stat().st_size - found.bytes
+    found.rest["names, shapes and metadata"] = path.stat().st_size - own
+    data = sum(part.stat().st_size for part in external.files_of(path).values())
+    if data:
+        found.rest["other external data"] = data - sum(span.length for span in spans)
     return found
 
 
@@ -251,15 +254,16 @@ def _onnx_raw(tensor: Any) -> bytes:
     return bytes(tensor.raw_data) if tensor.raw_data else bytes(tensor.SerializeToString())
 
 
-def _onnx_values(tensor: Any) -> Callable[[], Array]:
+def _onnx_values(tensor: Any, span: external.Span | None) -> Callable[[], Array]:
     """As stored: scales of a quantized initializer stand in another one."""
 
     def values() -> Array:
         from onnx import numpy_helper
 
-        if tensor.external_data:
-            return np.zeros(0)
-        array = numpy_helper.to_array(tensor)
+        whole = tensor
+        if span is not None:
+            whole = type(tensor)(dims=tensor.dims, data_type=tensor.data_type, raw_data=span.read())
+        array = numpy_helper.to_array(whole)
         return array.astype(np.float64).ravel() if array.dtype.kind in "fiu" else np.zeros(0)
 
     return values

@@ -107,7 +107,9 @@ class BenchRecord(Row):
     file: str
     kind: Literal["tflite", "onnx", "ort", "saved-model"]
     bytes: int
-    sha256: str = Field(description="of the file; of a folder, of the canonical JSON of its files' digests")
+    sha256: str = Field(
+        description="of the file; of several files (a folder, external data), of the canonical JSON of their digests"
+    )
     device: str = Field("host", description="host, arm:<cpu> or adb:<serial>")
     runtime: str
     runtime_version: str
