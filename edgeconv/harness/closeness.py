@@ -24,17 +24,22 @@ MARGIN_DB = 1.0
 CEILING_DB = 120.0
 
 
-def from_model(source: ModelSource, near: Path, folder: Path, limits: Limits) -> Path:
+def from_model(source: ModelSource, near: Path, given: Path | None, folder: Path, limits: Limits) -> Path:
     """Compute a reference file with a model's outputs.
 
     Args:
         source: the model.
         near: a file with a manifest beside it, whose ranges count where the user declared none.
+        given: the user's arrays, instead of random inputs; named and laid out as the model's inputs, or as a file's.
         folder: where to write.
         limits: of the model's process.
 
     Returns:
         `.npz` with in/<seed>/<name> and out/<seed>/<name>.
+
+    Raises:
+        UsageError: no such file, or no arrays in it.
+        InputMismatch: the user's arrays do not fit the model.
     """
     path = folder / "reference.npz"
     with Worker((), limits) as worker:
@@ -48,9 +53,14 @@ def from_model(source: ModelSource, near: Path, folder: Path, limits: Limits) ->
             "source": source.to_json(),
             "inputs": specs,
             "seeds": SEEDS,
+            "given": None,
             "labelled": None,
             "destination": str(path),
         }
+        if given is not None:
+            payload["given"] = str(folder / "given.npz")
+            placed = fitting.place(inputs.load_arrays(given), specs, "the model", given.name)
+            inputs.write(folder / "given.npz", placed)
         worker.run("edgeconv.harness.jobs:reference", payload, who="the model")
     return path
 

@@ -127,7 +127,7 @@ def fidelity(
         sides: by "A" and "B".
         reference: the user's `.npz`; a model; None: B is held against A.
         margin_db: differences up to this count as none.
-        options: for limits.
+        options: for limits, and the user's inputs; a `.npz` reference has inputs of its own.
         folder: scratch.
 
     Returns:
@@ -138,7 +138,7 @@ def fidelity(
     a, bench = sides["A"], options.bench
     if isinstance(reference, ModelSource):
         told = reference.reference
-        path = closeness.from_model(reference, a.file.path, folder, Limits(bench.time_limit))
+        path = closeness.from_model(reference, a.file.path, bench.inputs, folder, Limits(bench.time_limit))
     elif reference is not None:
         told = reference.name
         base = _base(a, options)

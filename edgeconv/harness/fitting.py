@@ -11,13 +11,14 @@ from edgeconv.errors import InputMismatch
 from edgeconv.harness.runtimes import Array, Arrays
 
 
-def place(arrays: Mapping[str, Array], ends: list[dict[str, Any]], what: str) -> Arrays:
+def place(arrays: Mapping[str, Array], ends: list[dict[str, Any]], what: str, source: str = "the reference") -> Arrays:
     """One array for each end of a file: that of the same name, else the next in order whose shape fits.
 
     Args:
         arrays: by the reference's names.
         ends: name, shape, dtype of the file's inputs.
         what: the file, for the message.
+        source: whose arrays they are, for the message.
 
     Raises:
         InputMismatch: no array fits an end, or its values do not fit the dtype.
@@ -30,15 +31,15 @@ def place(arrays: Mapping[str, Array], ends: list[dict[str, Any]], what: str) ->
         if found is None:
             have = ", ".join(f"{name} {list(array.shape)}" for name, array in left.items()) or "none"
             raise InputMismatch(
-                f"nothing in the reference fits {what}'s input {end['name']!r} {end['shape']}; it has: {have}",
-                hint="name a reference of the same model, with the same input shapes",
+                f"nothing in {source} fits {what}'s input {end['name']!r} {list(end['shape'])}; it has: {have}",
+                hint="take arrays of the same model, with the same input shapes",
             )
         del left[found[0]]
-        placed[end["name"]] = cast(found[1], end, what)
+        placed[end["name"]] = cast(found[1], end, what, source)
     return placed
 
 
-def cast(array: Array, end: dict[str, Any], what: str) -> Array:
+def cast(array: Array, end: dict[str, Any], what: str, source: str) -> Array:
     """The array in the end's dtype. Raises InputMismatch if that loses values."""
     if array.dtype.name == end["dtype"]:
         return array
@@ -46,8 +47,8 @@ def cast(array: Array, end: dict[str, Any], what: str) -> Array:
     lossless = np.dtype(end["dtype"]).kind == "f" or np.array_equal(changed.astype(array.dtype), array)
     if not lossless:
         raise InputMismatch(
-            f"{what}'s input {end['name']!r} takes {end['dtype']}, which does not hold the reference's {array.dtype.name} values",
-            hint="compare files whose inputs are of the reference's dtype",
+            f"{what}'s input {end['name']!r} takes {end['dtype']}, which does not hold the {array.dtype.name} values of {source}",
+            hint="take inputs of the dtype that it takes",
         )
     return changed
 

@@ -25,7 +25,8 @@ def reference(payload: dict[str, Any]) -> dict[str, Any]:
     """Run the original model on unseen inputs and, where there is one, on a labelled set.
 
     Payload:
-        source: the ModelSource. inputs: its specs. seeds: how many. labelled: as for `fidelity`, or None.
+        source: the ModelSource. inputs: its specs. seeds: how many; given: `.npz` with the inputs by name instead, or absent,
+        or None. labelled: as for `fidelity`, or None.
         destination: `.npz` to write: in/<seed>/<name>, out/<seed>/<name>, batch/<size>/in/<name> and so on where the batch
         is open, and logits for the labelled set.
 
@@ -36,11 +37,12 @@ def reference(payload: dict[str, Any]) -> dict[str, Any]:
     specs = [InputSpec.from_json(spec) for spec in payload["inputs"]]
     run, runtime = _original(source)
     arrays: Arrays = {}
-    for seed in range(payload["seeds"]):
+    given = _given(payload)
+    for seed in range(1 if given else payload["seeds"]):
         generator = np.random.default_rng(FIRST_SEED + seed)
-        inputs = {spec.name: spec.sample(generator) for spec in specs}
+        inputs = given or {spec.name: spec.sample(generator) for spec in specs}
         outputs = run(inputs)
-        _refuse_nonfinite(outputs, runtime)
+        _refuse_nonfinite(outputs, runtime, "the user's" if given else f"random, seed {FIRST_SEED}")
         for size in BATCHES if source.batch is not None and seed == 0 else ():
             part = {spec.name: inputs[spec.name][:size] if spec.shape else inputs[spec.name] for spec in specs}
             arrays |= {f"batch/{size}/in/{name}": array for name, array in part.items()}
@@ -54,6 +56,13 @@ def reference(payload: dict[str, Any]) -> dict[str, Any]:
     first = {name.split("/", 2)[2]: array for name, array in arrays.items() if name.startswith("out/0/")}
     contract = [{"name": n, "shape": list(a.shape), "dtype": a.dtype.name} for n, a in first.items()]
     return {"runtime": runtime, "outputs": contract}
+
+
+def _given(payload: dict[str, Any]) -> Arrays:
+    if not payload.get("given"):
+        return {}
+    with np.load(payload["given"], allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def _original(source: ModelSource) -> tuple[Any, str]:
@@ -76,12 +85,12 @@ def _original(source: ModelSource) -> tuple[Any, str]:
     return run, "torch"
 
 
-def _refuse_nonfinite(outputs: Arrays, runtime: str) -> None:
+def _refuse_nonfinite(outputs: Arrays, runtime: str, inputs: str) -> None:
     for name, array in outputs.items():
         if array.dtype.kind == "f" and array.size and not np.isfinite(array).any():
             what = "NaN" if np.isnan(array).all() else "NaN or Inf"
             raise NonFinite(
-                f"the original model's output {name!r} is all {what} in {runtime} (inputs: random, seed {FIRST_SEED})",
+                f"the original model's output {name!r} is all {what} in {runtime} (inputs: {inputs})",
                 hint="check the weights, or declare the range of the inputs: --input NAME=SHAPE:DTYPE:LOW..HIGH",
             )
 

@@ -110,14 +110,14 @@ def test_arrays_are_turned_to_fit_and_nothing_else():
     assert fitting.fit(array, [1, 4, 3, 2]) is None
 
 
-def adding(path, constant):
-    """An ONNX file that adds a constant to x, float32 [1, n]."""
+def adding(path, constant, op="Add"):
+    """An ONNX file that adds a constant to x, float32 [1, n]; or another op of the two."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     constant = np.asarray([constant], np.float32)
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(constant.shape)) for name in ("x", "y")]
     graph = helper.make_graph(
-        [helper.make_node("Add", ["x", "c"], ["y"])], "g", ends[:1], ends[1:], [numpy_helper.from_array(constant, "c")]
+        [helper.make_node(op, ["x", "c"], ["y"])], "g", ends[:1], ends[1:], [numpy_helper.from_array(constant, "c")]
     )
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
 
@@ -137,3 +137,19 @@ def test_nan_where_the_reference_is_finite_is_farther_whatever_the_other_places_
     said = cli("compare", "nan.onnx", "good.onnx", "--reference", "reference.npz", *QUICK)
     assert "fidelity closer" in said.out
     assert "A gives 1 NaN and 1 Inf" in said.out
+
+
+@pytest.mark.slow
+def test_the_users_inputs_are_those_on_which_files_are_held_against_a_model(cli, tmp_path, write):
+    """B differs from the model below zero only, and the user's inputs are above."""
+    write("same.py", "import torch\nclass Same(torch.nn.Module):\n    def forward(self, x):\n        return x * 1.0\n\n"
+          "def make():\n    return Same().eval(), (torch.ones(1, 4),)\n")  # fmt: skip
+    adding(tmp_path / "a.onnx", [0, 0, 0, 0])
+    adding(tmp_path / "b.onnx", [0, 0, 0, 0], "Max")
+    np.savez(tmp_path / "x.npz", x=np.linspace(0, 1, 4, dtype=np.float32)[None])
+    two = ("compare", "a.onnx", "b.onnx", "--model", "same.py:make", "--json", *QUICK)
+    assert json.loads(cli(*two).out)["fidelity"]["verdict"] == "farther"
+    fidelity = json.loads(cli(*two, "--inputs", "x.npz").out)["fidelity"]
+    assert (fidelity["verdict"], fidelity["b"]["samples"]) == ("same", 1)
+    np.savez(tmp_path / "y.npz", x=np.zeros((1, 5), np.float32))
+    cli.refuses(*two, "--inputs", "y.npz", code=10, says="nothing in y.npz fits the model's input 'x' [1, 4]")
