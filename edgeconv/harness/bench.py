@@ -147,8 +147,7 @@ def feed(
     ends = described["inputs"]
     path = folder / f"inputs-{file.sha256[:16]}.npz"
     if options.inputs is not None:
-        arrays = inputs.read(options.inputs, ends)
-        rows = [{**end, "low": None, "high": None, "source": f"user: {options.inputs.name}"} for end in ends]
+        rows, arrays = inputs.given(options.inputs, ends)
     else:
         rows = inputs.choose(file.path, ends, described["known"])
         arrays = inputs.make(rows)

@@ -113,7 +113,7 @@ def record(payload: dict[str, Any]) -> dict[str, Any]:
     path = Path(payload["artifact"])
     runtime = RUNTIMES[payload["runtime"]](path, 1)
     runtime.prepare()
-    ends = runtime.ends()["inputs"]
+    ends = inputs.ends_of(runtime)
     arrays: Arrays = {}
     rows = inputs.choose(path, ends, vocabulary.known(path, ends))
     for seed in range(1 if payload["inputs"] else payload["seeds"]):
@@ -143,7 +143,7 @@ def closeness(payload: dict[str, Any]) -> dict[str, Any]:
     path = Path(payload["artifact"])
     runtime = RUNTIMES[payload["runtime"]](path, 1)
     runtime.prepare()
-    ends = runtime.ends()["inputs"]
+    ends = inputs.ends_of(runtime)
     with np.load(payload["reference"], allow_pickle=False) as stored:
         arrays = dict(stored)
     samples: list[tuple[Mapping[str, Array], Mapping[str, Array]]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ def place(arrays: Mapping[str, Array], ends: list[dict[str, Any]], what: str, so
 
     Args:
         arrays: by the reference's names.
-        ends: name, shape, dtype of the file's inputs.
+        ends: name, shape, dtype of the file's inputs, and free, the axes that may have any size.
         what: the file, for the message.
         source: whose arrays they are, for the message.
 
@@ -27,7 +27,14 @@ def place(arrays: Mapping[str, Array], ends: list[dict[str, Any]], what: str, so
     placed: Arrays = {}
     for end in ends:
         names = [end["name"]] if end["name"] in left else list(left)
-        found = next(((name, fitted) for name in names if (fitted := fit(left[name], end["shape"])) is not None), None)
+        found = next(
+            (
+                (name, fitted)
+                for name in names
+                if (fitted := fit(left[name], end["shape"], end.get("free", ()))) is not None
+            ),
+            None,
+        )
         if found is None:
             have = ", ".join(f"{name} {list(array.shape)}" for name, array in left.items()) or "none"
             raise InputMismatch(
@@ -53,10 +60,17 @@ def cast(array: Array, end: dict[str, Any], what: str, source: str) -> Array:
     return changed
 
 
-def fit(array: Array, shape: list[int]) -> Array | None:
-    """The array in that shape: as it is, with its channels moved last or first, or without axes of one; None if none of these."""
+def fit(array: Array, shape: list[int], free: Collection[int] = ()) -> Array | None:
+    """The array in that shape: as it is, with its channels moved last or first, or without axes of one; None if none of these.
+
+    Args:
+        array: any dtype.
+        shape: wanted.
+        free: axes of it that may have any size.
+    """
     for turned in _turned(array):
-        if list(turned.shape) == list(shape):
+        sizes = zip(turned.shape, shape, strict=False)
+        if turned.ndim == len(shape) and all(a == b or axis in free for axis, (a, b) in enumerate(sizes)):
             return turned
     squeezed = [n for n in shape if n != 1]
     if [n for n in array.shape if n != 1] == squeezed:

@@ -15,6 +15,9 @@ from edgeconv.source import InputSpec
 
 SEED = 2000
 
+#: What an input has besides the columns of a record.
+_FREE = "free"
+
 #: What an input that is named so holds, where neither manifest nor file tells.
 _MASK = "mask"
 
@@ -34,7 +37,7 @@ def choose(artifact: Path, ends: list[dict[str, Any]], known: dict[str, tuple[in
     rows = []
     for end in ends:
         low, high, source = _range(end, declared.get(end["name"]), known.get(end["name"]))
-        rows.append({**end, "low": low, "high": high, "source": source})
+        rows.append({**_columns(end), "low": low, "high": high, "source": source})
     return rows
 
 
@@ -83,16 +86,33 @@ def make(rows: list[dict[str, Any]]) -> Arrays:
     }
 
 
+def ends_of(runtime: Any) -> list[dict[str, Any]]:
+    """Inputs of a prepared `Runtime`: name, shape, dtype, and free: the axes whose 1 in the shape stands for any size."""
+    free = runtime.free()
+    return [{**end, _FREE: free.get(end["name"], [])} for end in runtime.ends()["inputs"]]
+
+
+def given(path: Path, ends: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Arrays]:
+    """The user's arrays, and rows as `choose` makes them, with the arrays' own shapes. Raises as `read` does."""
+    arrays = read(path, ends)
+    about = {"low": None, "high": None, "source": f"user: {path.name}"}
+    return [{**_columns(end), "shape": list(arrays[end["name"]].shape), **about} for end in ends], arrays
+
+
+def _columns(end: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in end.items() if key != _FREE}
+
+
 def read(path: Path, ends: list[dict[str, Any]]) -> Arrays:
     """The user's arrays, one an input.
 
     Args:
         path: `.npz` with arrays named as the inputs, or `.npy` where there is one input.
-        ends: inputs as the runtime sees them.
+        ends: inputs as the runtime sees them, see `ends_of`.
 
     Raises:
         UsageError: no such file, or it is neither.
-        InputMismatch: an input is missing, or an array's shape or dtype is not the input's.
+        InputMismatch: an input is missing, or an array's shape or dtype is not the input's; free axes may have any size.
     """
     if not path.is_file():
         raise UsageError(f"there is no file {path}", hint="name a .npz or .npy file with --inputs")
@@ -104,11 +124,19 @@ def read(path: Path, ends: list[dict[str, Any]]) -> Arrays:
                 hint=f"save one array for each input: {', '.join(each['name'] for each in ends)}",
             )
         array = arrays[end["name"]]
-        if list(array.shape) != end["shape"] or array.dtype.name != end["dtype"]:
+        free = end.get(_FREE, [])
+        wanted = [array.shape[axis] if axis in free and axis < array.ndim else n for axis, n in enumerate(end["shape"])]
+        if list(array.shape) != wanted or array.dtype.name != end["dtype"]:
+            told = ", ".join("any" if axis in free else str(n) for axis, n in enumerate(end["shape"]))
             raise InputMismatch(
                 f"the array {end['name']!r} in {path.name} is {array.dtype.name}{list(array.shape)}, "
-                f"the file takes {end['dtype']}{end['shape']}",
+                f"the file takes {end['dtype']}[{told}]",
                 hint="cast or reshape it",
+            )
+        if not array.size:
+            raise InputMismatch(
+                f"the array {end['name']!r} in {path.name} is empty: {list(array.shape)}",
+                hint="every dimension is at least 1",
             )
     return {end["name"]: arrays[end["name"]] for end in ends}
 

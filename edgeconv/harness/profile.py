@@ -68,8 +68,11 @@ def tflite_runtime(payload: dict[str, Any]) -> dict[str, Any]:
     interpreter = Interpreter(payload["artifact"], num_threads=payload["confinement"]["threads"])
     listener = _Listener()
     listener.attach(interpreter)
-    interpreter.allocate_tensors()
     inputs = read_inputs(Path(payload["inputs"]))
+    for entry in interpreter.get_input_details():
+        if tuple(entry["shape"]) != inputs[entry["name"]].shape:  # an axis that the file leaves free
+            interpreter.resize_tensor_input(entry["index"], list(inputs[entry["name"]].shape))
+    interpreter.allocate_tensors()
     for entry in interpreter.get_input_details():
         interpreter.set_tensor(entry["index"], np.ascontiguousarray(inputs[entry["name"]]))
     found = _collect(interpreter.invoke, listener.take)

@@ -24,6 +24,9 @@ class Runtime(Protocol):
     def ends(self) -> dict[str, list[dict[str, Any]]]:
         """Inputs and outputs: name, shape (1 where it is free), dtype."""
 
+    def free(self) -> dict[str, list[int]]:
+        """Axes by input whose size the file leaves open, which `ends` gives as 1."""
+
     def delegates(self) -> dict[str, int]:
         """Pieces of the graph that each delegate (or execution provider) took; empty where the runtime has none."""
 
@@ -81,6 +84,10 @@ class OnnxRuntime:
             side: [{"name": v.name, "shape": _fixed(v.shape), "dtype": _ORT_DTYPES.get(v.type, v.type)} for v in values]
             for side, values in sides.items()
         }
+
+    def free(self) -> dict[str, list[int]]:
+        """See Runtime."""
+        return {value.name: _open(value.shape) for value in self._session.get_inputs()}
 
     def run(self, inputs: Arrays) -> Arrays:
         """See Runtime."""
@@ -149,6 +156,11 @@ class TfSavedModel:
             ]
             for side in ("inputs", "outputs")
         }
+
+    def free(self) -> dict[str, list[int]]:
+        """See Runtime."""
+        specs = self._function.structured_input_signature[1]
+        return {entry["name"]: _open(specs[entry["safe"]].shape.as_list()) for entry in self._names["inputs"]}
 
     def run(self, inputs: Arrays) -> Arrays:
         """See Runtime."""
@@ -221,6 +233,10 @@ class _Tflite:
     def contract(self) -> dict[str, list[dict[str, Any]]]:
         """See Runtime."""
         return self.ends()
+
+    def free(self) -> dict[str, list[int]]:
+        """See Runtime."""
+        return {name: _open([int(n) for n in entry["shape_signature"]]) for name, entry in self._inputs.items()}
 
     def ends(self) -> dict[str, list[dict[str, Any]]]:
         """See Runtime."""
@@ -319,6 +335,11 @@ _ORT_DTYPES = {
 def _fixed(shape: Any) -> list[int]:
     """A shape with 1 where a dimension is free."""
     return [n if isinstance(n, int) and n > 0 else 1 for n in shape or []]
+
+
+def _open(shape: Any) -> list[int]:
+    """Axes at which `_fixed` puts 1."""
+    return [axis for axis, n in enumerate(shape or []) if not (isinstance(n, int) and n > 0)]
 
 
 def _first_line(error: BaseException) -> str:

@@ -149,9 +149,10 @@ def describe(payload: dict[str, Any]) -> dict[str, Any]:
         runtime, artifact, confinement.
 
     Returns:
-        inputs, outputs (see `Runtime.ends`), delegates, and known: [low, high] by input that the graph itself implies.
+        inputs (see `inputs.ends_of`), outputs (see `Runtime.ends`), delegates, and known: [low, high] by input that the
+        graph itself implies.
     """
-    from edgeconv.harness import vocabulary
+    from edgeconv.harness import inputs, vocabulary
 
     machine.enter(payload["confinement"])
     runtime = RUNTIMES[payload["runtime"]](Path(payload["artifact"]), payload["confinement"]["threads"])
@@ -159,6 +160,7 @@ def describe(payload: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = runtime.ends()
     return {
         **found,
+        "inputs": inputs.ends_of(runtime),
         "delegates": runtime.delegates(),
         "known": vocabulary.known(Path(payload["artifact"]), found["inputs"]),
     }

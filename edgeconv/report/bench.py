@@ -18,7 +18,7 @@ class EndRow(Row):
     """An input or output as the runtime sees it."""
 
     name: str
-    shape: list[int] = Field(description="1 where the file leaves a dimension free")
+    shape: list[int] = Field(description="a dimension that the file leaves free is the user's array's, or 1")
     dtype: str
     low: float | None = Field(
         None, description="smallest value that it was fed; null: standard normal, or the user's own"
