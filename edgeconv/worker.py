@@ -128,7 +128,7 @@ class Worker:
             function: `package.module:function`.
             payload: plain data.
             seconds: time limit of this job, instead of the worker's.
-            who: whose code the job runs, for the message if its process dies.
+            who: whose code the job runs, for the message if it fails.
 
         Raises:
             StageTimeout, OutOfMemory, StageCrashed: what became of the process; the next job starts a new one.
@@ -139,7 +139,8 @@ class Worker:
         assert self._process.stdin is not None
         self.peak_bytes = 0
         try:
-            self._process.stdin.write(json.dumps({"function": function, "payload": payload}).encode() + b"\n")
+            request = {"function": function, "payload": payload, "who": who}
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
             line = self._await(self.limits.seconds if seconds is None else seconds, who)
         except BrokenPipeError:
@@ -189,7 +190,7 @@ class Worker:
             if used > ceiling:
                 raise OutOfMemory(
                     f"{who}'s process grew to {used / 1e9:.1f} GB, over its limit of {ceiling / 1e9:.1f} GB",
-                    hint="convert on a machine with more memory, or raise `memory_gb` in the target's [limits]",
+                    hint="use a machine with more memory, or raise `memory_gb` in the target's [limits]",
                 )
             if time.monotonic() > deadline:
                 raise StageTimeout(
@@ -209,7 +210,7 @@ class Worker:
         if code == -signal.SIGKILL:
             return OutOfMemory(
                 f"{who}'s process was killed (SIGKILL), most likely by the kernel for want of memory",
-                hint="close other programs, or convert on a machine with more memory",
+                hint="close other programs, or use a machine with more memory",
                 detail=tail,
             )
         how = f"exit code {code}" if code >= 0 else f"signal {_signal_name(-code)}"
@@ -335,7 +336,7 @@ def _serve(request: dict[str, Any]) -> bytes:
         job = getattr(importlib.import_module(module), function)
         return json.dumps({"result": job(request["payload"])}).encode()
     except BaseException as raised:  # noqa: BLE001 - a converter may raise anything, even SystemExit
-        error = _typed(raised)
+        error = _typed(raised, request["who"])
         error.detail = error.detail or traceback.format_exc()
         return json.dumps({"error": error.to_json()}).encode()
 
@@ -347,7 +348,7 @@ def _is_disk_full(raised: BaseException) -> bool:
     return any(os.strerror(number) in str(raised) for number in _FULL)
 
 
-def _typed(raised: BaseException) -> EdgeconvError:
+def _typed(raised: BaseException, who: str) -> EdgeconvError:
     if isinstance(raised, EdgeconvError):
         return raised
     if isinstance(raised, ModuleNotFoundError):
@@ -356,14 +357,14 @@ def _typed(raised: BaseException) -> EdgeconvError:
             hint="pip install 'edgeconv[convert]'",
         )
     if isinstance(raised, MemoryError):
-        return OutOfMemory("the converter ran out of memory", hint="convert on a machine with more memory")
+        return OutOfMemory(f"{who} ran out of memory", hint="use a machine with more memory")
     if _is_disk_full(raised):
         return DiskFull(
-            "no space is left on the disk that the converter writes to",
+            f"no space is left on the disk that {who} writes to",
             hint="free space with `edgeconv cache gc --max-size 1GB`, or move the cache with `--cache-dir`",
         )
     lines = str(raised).strip().splitlines()
     return StageCrashed(
-        f"the converter raised {type(raised).__name__}" + (f": {lines[0][:400]}" if lines else ""),
+        f"{who} raised {type(raised).__name__}" + (f": {lines[0][:400]}" if lines else ""),
         hint="run again with --traceback to see where",
     )

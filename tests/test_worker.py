@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from edgeconv.errors import DiskFull, MissingExtra, OutOfMemory, StageCrashed, StageTimeout, UnsupportedOp
+from edgeconv.errors import DiskFull, MissingExtra, OutOfMemory, StageCrashed, StageError, StageTimeout, UnsupportedOp
 from edgeconv.worker import Limits, Worker
 
 
 @pytest.fixture
 def worker(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    folder = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{folder.parent}")
     with Worker(limits=Limits(seconds=60)) as worker:
         yield worker
 
@@ -86,6 +87,14 @@ def test_last_words_are_kept_for_the_traceback(worker):
         worker.run("worker_jobs:raises", {})
     assert "second line" in caught.value.detail
     assert "Traceback" in caught.value.detail
+
+
+@pytest.mark.parametrize("job", ["raises", "memory_error", "disk_full", "killed"])
+def test_an_error_names_whose_code_it_was_and_advises_nobody_to_convert(worker, job):
+    with pytest.raises((StageError, DiskFull)) as caught:
+        worker.run(f"worker_jobs:{job}", {}, who="the measurement")
+    assert "the measurement" in caught.value.message
+    assert "convert" not in caught.value.message + caught.value.hint
 
 
 def test_a_typed_error_comes_through_whole(worker):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgeconv.errors import InputMismatch, UsageError
-from edgeconv.harness import fitting, inputs, metrics
-from edgeconv.harness.bench import Options, measuring_process
+from edgeconv.errors import InputMismatch, StageTimeout, UsageError
+from edgeconv.harness import fitting, inputs, machine, metrics
+from edgeconv.harness.bench import Options, job
 from edgeconv.harness.files import ModelFile
 from edgeconv.harness.runtimes import RUNTIMES, Array, Arrays
 from edgeconv.source import InputSpec, ModelSource, Snapshot
@@ -42,7 +44,7 @@ def from_model(source: ModelSource, near: Path, given: Path | None, folder: Path
         InputMismatch: the user's arrays do not fit the model.
     """
     path = folder / "reference.npz"
-    with Worker((), limits) as worker:
+    with Worker((), limits) as worker, _time_limit_named():
         found = worker.run("edgeconv.source.loading:probe", {"source": source.to_json()}, who="the model")
         specs = [spec.to_json() for spec in Snapshot.from_json(found).inputs]
         declared = inputs.declared_ranges(near)
@@ -63,6 +65,16 @@ def from_model(source: ModelSource, near: Path, given: Path | None, folder: Path
             inputs.write(folder / "given.npz", placed)
         worker.run("edgeconv.harness.jobs:reference", payload, who="the model")
     return path
+
+
+@contextmanager
+def _time_limit_named() -> Iterator[None]:
+    """No target is converted for here: the limit is the command's."""
+    try:
+        yield
+    except StageTimeout as error:
+        error.hint = "give it more with --time-limit"
+        raise
 
 
 def from_arrays(path: Path, ends: list[dict[str, Any]], folder: Path) -> Path:
@@ -95,10 +107,19 @@ def from_arrays(path: Path, ends: list[dict[str, Any]], folder: Path) -> Path:
 def between(file: ModelFile, runtime: str, given: Path | None, folder: Path, options: Options) -> Path:
     """Where there is no reference: inputs for both files, and A's outputs on them to hold B against."""
     path = folder / "between.npz"
-    payload = {"runtime": runtime, "artifact": str(file.path.resolve()), "destination": str(path), "seeds": SEEDS}
-    payload["inputs"] = str(given) if given else None
-    with measuring_process(options, folder) as worker:
-        worker.run("edgeconv.harness.closeness:record", payload, who="the measurement")
+    job(
+        "closeness:record",
+        {
+            "runtime": runtime,
+            "artifact": str(file.path.resolve()),
+            "destination": str(path),
+            "seeds": SEEDS,
+            "inputs": str(given) if given else None,
+            "confinement": options.confinement.to_json(),
+        },
+        options,
+        folder,
+    )
     return path
 
 
@@ -106,16 +127,19 @@ def record(payload: dict[str, Any]) -> dict[str, Any]:
     """Worker job: run a file on random inputs (or the user's) and write inputs and outputs.
 
     Payload:
-        runtime, artifact, seeds, destination; inputs: path of the user's arrays, or None.
+        runtime, artifact, seeds, destination, confinement; inputs: path of the user's arrays, or None.
     """
     from edgeconv.harness import vocabulary
 
+    machine.enter(payload["confinement"])
     path = Path(payload["artifact"])
     runtime = RUNTIMES[payload["runtime"]](path, 1)
     runtime.prepare()
     ends = inputs.ends_of(runtime)
     arrays: Arrays = {}
     rows = inputs.choose(path, ends, vocabulary.known(path, ends))
+    # drawing is the harness's work, not the file's: float64 first, then the dtype
+    machine.allow_more(payload["confinement"], sum(2 * 8 * math.prod(row["shape"]) for row in rows))
     for seed in range(1 if payload["inputs"] else payload["seeds"]):
         generator = np.random.default_rng(inputs.SEED + seed)
         feeds = (
@@ -128,8 +152,11 @@ def record(payload: dict[str, Any]) -> dict[str, Any]:
                 for row in rows
             }
         )
+        outputs = runtime.run(feeds)
         arrays |= {f"in/{seed}/{name}": array for name, array in feeds.items()}
-        arrays |= {f"out/{seed}/{name}": array for name, array in runtime.run(feeds).items()}
+        arrays |= {f"out/{seed}/{name}": array for name, array in outputs.items()}
+        machine.allow_more(payload["confinement"], sum(array.nbytes for array in [*feeds.values(), *outputs.values()]))
+    machine.allow_more(payload["confinement"], None)
     inputs.write(Path(payload["destination"]), arrays)
     return {}
 
@@ -138,20 +165,23 @@ def closeness(payload: dict[str, Any]) -> dict[str, Any]:
     """Worker job: how close a file's outputs are to the reference's; see `metrics.summarize`.
 
     Payload:
-        runtime, artifact, reference.
+        runtime, artifact, reference, confinement.
     """
     path = Path(payload["artifact"])
+    with np.load(payload["reference"], allow_pickle=False) as stored:
+        arrays = dict(stored)
+    machine.enter(payload["confinement"])  # what is measured gets this memory, the reference has its own
     runtime = RUNTIMES[payload["runtime"]](path, 1)
     runtime.prepare()
     ends = inputs.ends_of(runtime)
-    with np.load(payload["reference"], allow_pickle=False) as stored:
-        arrays = dict(stored)
     samples: list[tuple[Mapping[str, Array], Mapping[str, Array]]] = []
     for number in sorted({name.split("/")[1] for name in arrays if name.startswith("in/")}):
         feeds = {name.split("/", 2)[2]: array for name, array in arrays.items() if name.startswith(f"in/{number}/")}
         wanted = {name.split("/", 2)[2]: array for name, array in arrays.items() if name.startswith(f"out/{number}/")}
         found = runtime.run(fitting.place(feeds, ends, path.name))
         samples.append((wanted, fitting.pair_outputs(wanted, found, path.name)))
+        machine.allow_more(payload["confinement"], sum(array.nbytes for array in found.values()))
+    machine.allow_more(payload["confinement"], None)
     return metrics.summarize(samples)
 
 

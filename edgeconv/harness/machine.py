@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,25 @@ def _limit_memory(count: int) -> None:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmData:"):
                 used = int(line.split()[1]) * 1024
-    resource.setrlimit(resource.RLIMIT_DATA, (used + count, used + count))
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used + count, most))
+
+
+def allow_more(confinement: dict[str, Any], count: int | None) -> None:
+    """Let this process have memory beside what `enter` confined it to, for what the harness itself keeps.
+
+    Args:
+        confinement: as for `enter`.
+        count: bytes; None: the limit goes.
+    """
+    if confinement["memory_mb"] is None:
+        return
+    import resource
+
+    now, most = resource.getrlimit(resource.RLIMIT_DATA)
+    ceiling = sys.maxsize if most == resource.RLIM_INFINITY else most
+    wanted = most if count is None or now + count > ceiling else now + count
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
 
 
 def allowed() -> list[int]:

@@ -6,9 +6,11 @@ import jsonschema
 import numpy as np
 import pytest
 
-from edgeconv.errors import EXIT_COMPARED
-from edgeconv.harness import fitting
-from edgeconv.harness.compare import overall
+from edgeconv.errors import EXIT_COMPARED, OutOfMemory
+from edgeconv.harness import Options, compare, fitting
+from edgeconv.harness.compare import Side, overall
+from edgeconv.harness.files import look
+from edgeconv.harness.machine import Confinement
 from edgeconv.report import compare_schema
 from scripts.selftest_models import bottomless, conv_chain, endless
 
@@ -62,12 +64,27 @@ def test_a_stuck_or_crashing_file_is_an_error_that_names_it(cli, tmp_path):
     quick = (*QUICK, "--time-limit", "8")
     cli.refuses("compare", "good.tflite", "stuck.tflite", *quick, code=23, says="B, stuck.tflite in litert")
     cli.refuses("compare", "crash.tflite", "good.tflite", *quick, code=22, says="A, crash.tflite in litert")
+    cli.refuses("compare", "stuck.tflite", "good.tflite", *quick, code=23, says="try: give it more with --time-limit")
     said = cli("bench", "stuck.tflite", "crash.tflite", "good.tflite", "--json", "--no-ops", "--no-memory", "--time-limit", "8",
                "--min-runs", "5", "--min-seconds", "0")  # fmt: skip
     stuck, crash, good = json.loads(said.out)["results"]
     assert (stuck["error"]["error"], crash["error"]["error"], good["error"]) == ("StageTimeout", "StageCrashed", None)
     assert said.code == 23
     assert "SIGSEGV" in crash["error"]["message"]
+
+
+def test_fidelity_is_confined_as_latency_is_and_what_it_keeps_does_not_count(tmp_path):
+    """The file needs less than 60 MB; inputs and outputs of all samples, in float64 at last, take more."""
+    file = look(conv_chain(tmp_path / "large.tflite", 1, size=512, channels=8))
+    sides = {"A": Side(file, "litert"), "B": Side(file, "litert")}
+
+    def fidelity(megabytes):
+        bench = Options(Confinement(memory_mb=megabytes, niceness=3))
+        return compare.fidelity(sides, None, 1.0, compare.PairOptions(bench), tmp_path)
+
+    assert fidelity(60)["b"]["snr_db"] > 100
+    with pytest.raises(OutOfMemory, match="does not run in litert within 2 MB"):
+        fidelity(2)
 
 
 def test_wrong_references_are_refused_in_one_sentence(cli, tmp_path):
