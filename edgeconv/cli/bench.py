@@ -135,6 +135,7 @@ def bench(
     raise typer.Exit(failed[0][1].exit_code if failed else 0)
 
 
+@show.failure_as_json
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="The file that is there.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="The file that is to be judged.")],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,24 @@ def error(problem: EdgeconvError, *, traceback: bool, model: str = "") -> None:
         console.print(f"[bold]try[/bold]: {escape(problem.hint)}")
     if traceback and problem.detail:
         console.print(escape(problem.detail), style="dim")
+
+
+def failure_as_json(comparison: Callable[..., None]) -> Callable[..., None]:
+    """A command of two files a and b that, with as_json, prints its error on standard output too."""
+
+    @functools.wraps(comparison)
+    def told(**arguments: Any) -> None:
+        try:
+            comparison(**arguments)
+        except EdgeconvError as problem:
+            if arguments["as_json"]:
+                from edgeconv.report.compare import failed
+
+                record = failed(str(arguments["a"]), str(arguments["b"]), problem)
+                sys.stdout.write(json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+            raise
+
+    return told
 
 
 def interrupted() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
-from edgeconv.report.bench import ConfinementRow
+from edgeconv.errors import EdgeconvError
+from edgeconv.report.bench import BenchError, ConfinementRow, failure
 from edgeconv.report.timing import Row
 
 #: Rises when a field changes its meaning or goes away; new fields do not raise it.
@@ -136,6 +137,22 @@ class CompareRecord(Row):
     seconds: float
 
 
+class CompareFailure(Row):
+    """What is printed instead where the comparison did not come to its end."""
+
+    schema_version: int = SCHEMA_VERSION
+    a: str = Field(description="the file, as it was named")
+    b: str
+    where: str = Field(description="which of the two, in which runtime; empty: neither, or not known")
+    error: BenchError
+
+
+def failed(a: str, b: str, error: EdgeconvError) -> CompareFailure:
+    """The record of an error that ended the comparison of two files, given as they were named."""
+    return CompareFailure(a=a, b=b, where=error.stage, **failure(error))
+
+
 def compare_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of the record."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **CompareRecord.model_json_schema()}
+    """JSON Schema (draft 2020-12) of the record, or of the failure."""
+    either: TypeAdapter[Any] = TypeAdapter(CompareRecord | CompareFailure)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **either.json_schema()}

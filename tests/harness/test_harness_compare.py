@@ -170,3 +170,17 @@ def test_the_users_inputs_are_those_on_which_files_are_held_against_a_model(cli,
     assert (fidelity["verdict"], fidelity["b"]["samples"]) == ("same", 1)
     np.savez(tmp_path / "y.npz", x=np.zeros((1, 5), np.float32))
     cli.refuses(*two, "--inputs", "y.npz", code=10, says="nothing in y.npz fits the model's input 'x' [1, 4]")
+
+
+def test_a_comparison_that_fails_says_so_as_json_too(cli, tmp_path):
+    conv_chain(tmp_path / "good.tflite", 1, size=4, channels=4)
+    bottomless(tmp_path / "crash.tflite")
+    said = cli.refuses("compare", "good.tflite", "crash.tflite", "--json", *QUICK, code=22)
+    record = json.loads(said.out)
+    jsonschema.validate(record, compare_schema())
+    assert (record["a"], record["b"]) == ("good.tflite", "crash.tflite")
+    assert (record["where"], record["error"]["exit_code"]) == ("B, crash.tflite in litert", 22)
+    assert "SIGSEGV" in record["error"]["message"]
+    said = cli.refuses("compare", "good.tflite", "none.tflite", "--json", code=2)
+    assert json.loads(said.out)["error"]["message"] == "there is no file none.tflite"
+    assert cli.refuses("compare", "good.tflite", "none.tflite", code=2).out == ""
