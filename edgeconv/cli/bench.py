@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeconv.cli import show
+from edgeconv.cli import bench_flags, show
 from edgeconv.errors import EXIT_COMPARED, UsageError, from_json
 
 Files = Annotated[
@@ -39,6 +39,13 @@ InputsOption = Annotated[
     Path | None, typer.Option("--inputs", help="Your own arrays, .npz or .npy. Default: random ones.")
 ]
 LimitOption = Annotated[float, typer.Option("--time-limit", min=0.1, metavar="SECONDS", help="For one measurement.")]
+BenchLimitOption = Annotated[
+    float,
+    typer.Option(
+        "--time-limit", min=0.1, metavar="SECONDS",
+        help="For one measurement, meant as given. The default is six times as long on arm and callgrind.",
+    ),
+]  # fmt: skip
 DeviceOption = Annotated[
     str,
     typer.Option(
@@ -57,6 +64,7 @@ TracebackOption = Annotated[bool, typer.Option("--traceback", help="Show where a
 
 
 def bench(
+    context: typer.Context,
     files: Files,
     runtime: RuntimeOption = None,
     device: DeviceOption = "host",
@@ -70,7 +78,7 @@ def bench(
     inputs: InputsOption = None,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure memory too.")] = True,
     ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Measure the time of each op too.")] = True,
-    time_limit: LimitOption = 300.0,
+    time_limit: BenchLimitOption = 300.0,
     repeats: RepeatsOption = 3,
     runner: RunnerOption = None,
     cooldown: CooldownOption = 10.0,
@@ -84,9 +92,11 @@ def bench(
     """Measure files: each in its own process, phases apart, with a verdict on whether the times can be trusted."""
     from edgeconv.harness import Options
     from edgeconv.harness.devices import Order
-    from edgeconv.harness.files import look, runtime_for
-    from edgeconv.report import measuring
+    from edgeconv.harness.devices import check as check_device
+    from edgeconv.harness.files import ModelFile, look, runtime_for
+    from edgeconv.report import BenchRecord, measuring
 
+    bench_flags.refuse_idle(context, device)
     found = [look(path) for path in files]
     asked, confinement = confined(target, threads, cpus, nice, memory_mb)
     pairs = [
@@ -95,28 +105,27 @@ def bench(
         for name in runtime or (asked if file.kind == "tflite" else ()) or (None,)
     ]
     options = Options(confinement, min_runs, min_seconds, time_limit, inputs, memory, ops)
-    with show.Progress("bench") as progress:
+    limit = time_limit if bench_flags.given(context, "time_limit") else None
+
+    def order(file: ModelFile, name: str) -> Order:
+        return Order(
+            file.path, name, inputs, repeats, limit, confinement.threads, min_runs, min_seconds, runner, cooldown,
+            progress.say,
+        )  # fmt: skip
+
+    def one(file: ModelFile, name: str) -> BenchRecord:
         if device == "host":
-            records = [measuring.bench(file, name, options, progress.say, out) for file, name in pairs]
-        else:
-            orders = [
-                (
-                    file,
-                    Order(
-                        file.path,
-                        name,
-                        inputs,
-                        repeats,
-                        time_limit,
-                        confinement.threads,
-                        runner,
-                        cooldown,
-                        progress.say,
-                    ),
-                )
-                for file, name in pairs
-            ]
-            records = [measuring.bench_on(device, file, order) for file, order in orders]
+            return measuring.bench(file, name, options, progress.say, out)
+        return measuring.bench_on(device, file, order(file, name), out)
+
+    with show.Progress("bench") as progress:
+        if device != "host":
+            bench_flags.refuse_limits(target, device)
+            for file, name in pairs:
+                check_device(device, order(file, name))
+        measuring.check_inputs(pairs, options)
+        measuring.check_places(out, page)
+        records = measuring.each(device, pairs, one)
     if page is not None:
         measuring.write_page(page, records)
     if as_json:

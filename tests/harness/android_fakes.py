@@ -77,7 +77,7 @@ for entry in details:
         array = np.zeros(entry["shape"], entry["dtype"])
     interpreter.set_tensor(entry["index"], array)
 times = []
-for _ in range(5):
+for _ in range(1 + int(flags["num_runs"])):
     start = time.perf_counter()
     interpreter.invoke()
     times.append((time.perf_counter() - start) * 1e6)
@@ -87,7 +87,8 @@ if "output_filepath" in flags and {writes}:
             stream.write(interpreter.get_tensor(entry["index"]).tobytes())
 print("INFO: STARTING!")
 print(f"INFO: count=1 curr={{times[0]:.0f}}")
-print(f"INFO: count=4 first={{times[1]:.0f}} curr={{times[4]:.0f}} min={{min(times[1:]):.0f}} max={{max(times[1:]):.0f}} "
+print(f"INFO: count={{len(times) - 1}} first={{times[1]:.0f}} curr={{times[-1]:.0f}} "
+      f"min={{min(times[1:]):.0f}} max={{max(times[1:]):.0f}} "
       f"avg={{np.mean(times[1:]):.2f}} std=1" + f" p5=1 median={{np.median(times[1:]):.0f}} p95=9")
 print(f"INFO: Inference timings in us: Init: {{init:.0f}}, First inference: {{times[0]:.0f}}, Warmup (avg): 1, ...")
 print("INFO: Memory footprint delta from the start of the tool (MB): init=1.5 overall=2.25")

@@ -68,12 +68,51 @@ def test_push_run_pull_compare_and_clean_up(measure, phone):
     assert [block.thermal_before for block in latency.blocks] == [0, 0]
     assert 0 < latency.p50_ms <= max(block.max_ms for block in latency.blocks)
     assert latency.memory_mb == 2.25
-    assert latency.blocks[0].runs == 4  # not the warm-up's
+    assert latency.blocks[0].runs == 50  # not the warm-up's
     assert not latency.blocks[0].p50_is_mean
     assert phone.left() == []
     verbs = [command[2] for command in phone.asked()[1:]]
     assert verbs.count("pull") == 1
     assert json.loads(json.dumps(record.fields()))["device_notes"]["latency"]["threads"] == 1
+
+
+def test_least_runs_and_seconds_reach_the_runner_and_a_block_cut_short_is_told(measure, phone, tmp_path):
+    measure(min_runs=7, min_seconds=0.25, seconds=60.0)
+    timed = [command[-1] for command in phone.asked() if "--max_secs" in command[-1]]
+    assert len(timed) == 2
+    assert all("--num_runs=7 --min_secs=0.25" in command and "--max_secs=30" in command for command in timed)
+    cut = script(tmp_path / "cut", runner(tmp_path).read_text().replace('int(flags["num_runs"])', "6"))
+    assert "ended after 6 runs of 50" in measure(runner=cut).latency.reason
+
+
+def test_a_second_file_that_the_device_refuses_leaves_the_firsts_record(cli, file, phone, tmp_path):
+    from scripts.selftest_models import conv_chain
+
+    large = conv_chain(tmp_path / "large.tflite", 1, size=8, channels=256)
+    phone.free_kb = 16_000
+    environment = {"PATH": f"{phone.place()}{os.pathsep}{os.environ['PATH']}"}
+    flags = (
+        "-d",
+        "adb",
+        "--runner",
+        str(runner(tmp_path)),
+        "--repeats",
+        "1",
+        "--cooldown",
+        "0",
+        "--json",
+        "--html",
+        "x.html",
+    )
+    said = cli("bench", str(file), str(large), *flags, env=environment)
+    assert said.code == 37
+    first, second = json.loads(said.out)["results"]
+    assert first["device_notes"]["latency"]["p50_ms"] > 0
+    assert second["error"]["error"] == "DeviceRefused"
+    assert "error in large.tflite" in said.err
+    (kept,) = (tmp_path / "benchmarks").iterdir()
+    assert kept.name == f"net-{first['sha256'][:8]}.litert.adb.json"
+    assert json.loads(kept.read_text()) == first
 
 
 @pytest.mark.slow

@@ -57,10 +57,23 @@ def test_a_device_that_does_not_exist(file, device, told):
 
 def test_only_tflite_files(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"is no \.tflite file"):
+    with pytest.raises(UsageError, match=r"is an ONNX file, --device arm:cortex-a76 takes TFLite files only"):
         devices.measure("arm:cortex-a76", devices.Order(tmp_path / "x.onnx"))
     with pytest.raises(UsageError, match="there is no file"):
         devices.measure("arm:cortex-a76", devices.Order(tmp_path / "none.tflite"))
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(UsageError, match="saved is a SavedModel, --device callgrind takes TFLite files only"):
+        devices.measure("callgrind", devices.Order(tmp_path / "saved"))
+
+
+def test_a_file_is_taken_by_its_content(file):
+    devices.check("callgrind", devices.Order(file.rename(file.with_suffix(".bin"))))
+
+
+def test_a_limit_that_was_given_is_meant_as_given():
+    assert devices.Order(Path("x"), seconds=20.0).limit(6) == 20.0
+    assert devices.Order(Path("x")).limit(6) == 1800.0
 
 
 def test_the_guest_sees_the_processor_and_not_the_host(tmp_path):

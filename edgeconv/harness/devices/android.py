@@ -51,6 +51,7 @@ class Phone:
         digest: sha256 of the runner.
         threads: of the runtime.
         seconds: time limit of one command.
+        min_runs, min_seconds: of a block; both are reached, unless half the time limit ends it before.
     """
 
     adb: Adb
@@ -59,11 +60,16 @@ class Phone:
     digest: str
     threads: int
     seconds: float
+    min_runs: int = 50
+    min_seconds: float = 1.0
 
     def time(self) -> str:
         """One block of timed invokes; what the runner printed."""
-        flags = ("--num_runs=50", "--min_secs=1", "--warmup_min_secs=0.5", f"--max_secs={max(self.seconds / 2, 2):g}")
-        return self._run(*flags)
+        longest = max(self.seconds / 2, self.min_seconds, 2)
+        return self._run(
+            f"--num_runs={self.min_runs}", f"--min_secs={self.min_seconds:g}", "--warmup_min_secs=0.5",
+            f"--max_secs={longest:g}",
+        )  # fmt: skip
 
     def outputs(self, inputs: Path, ends: dict[str, Any], scratch: Path, target: Path) -> str:
         """Run once on given inputs and fetch the outputs.
@@ -229,6 +235,9 @@ def blocks(phone: Phone, repeats: int, cooldown: float, tell: Callable[[str], No
         reasons.append("the device was hot: Android's thermal status rose above 0")
     if spread > MOST_SPREAD:
         reasons.append(f"the blocks' medians lie up to {spread - 1:.0%} apart")
+    fewest = min(block.runs for block in found)
+    if fewest < phone.min_runs:
+        reasons.append(f"a block ended after {fewest} runs of {phone.min_runs}: raise --time-limit")
     if repeats == 1:
         reasons.append("one block shows no spread")
     return DeviceLatency(

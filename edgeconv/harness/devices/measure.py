@@ -12,13 +12,16 @@ from edgeconv.errors import UsageError
 from edgeconv.harness.bench import version_of
 from edgeconv.harness.devices import adb, android, arm, callgrind, host
 from edgeconv.harness.devices.record import DeviceRecord, Equality
+from edgeconv.harness.files import look
 from edgeconv.harness.runtimes import RUNTIMES
 from edgeconv.worker import Worker
 
 #: Bytes on a device besides the file and its runner: inputs and outputs.
 _ROOM = 16_000_000
 
-#: Times a measurement's limit for one that is emulated or counted, which takes a hundred times as long as this machine.
+#: Time limit of one process where the user gives none.
+SECONDS = 300.0
+#: Times that limit for one that is emulated or counted, which takes a hundred times as long as this machine.
 SLOWER = 6
 
 IS = "instructions that one thread executes, counted; the same file, runtime and processor model give the same number"
@@ -33,12 +36,13 @@ class Order:
     """What to measure.
 
     Attributes:
-        artifact: a `.tflite`.
+        artifact: a TFLite file, by its content.
         runtime: "litert" or "tflite-runtime".
         inputs: `.npz` by the file's own names and layout; None: drawn.
         repeats: processes to count in, or blocks to time.
-        seconds: time limit of one process; SLOWER times that where it is emulated.
+        seconds: time limit of one process, as given; None: SECONDS, and SLOWER times that where it is emulated or counted.
         threads: of the runtime; counting takes one.
+        min_runs, min_seconds: least number of timed invokes in a block and least time spent on them, for adb.
         runner: path of LiteRT's benchmark_model for the device, for adb.
         cooldown: seconds of pause between two blocks, for adb.
         tell: told what happens, a short phrase at a time.
@@ -48,11 +52,46 @@ class Order:
     runtime: str = "litert"
     inputs: Path | None = None
     repeats: int = 3
-    seconds: float = 900.0
+    seconds: float | None = None
     threads: int = 1
+    min_runs: int = 50
+    min_seconds: float = 1.0
     runner: Path | None = None
     cooldown: float = 10.0
     tell: Callable[[str], None] = lambda _: None
+
+    def limit(self, times: int = 1) -> float:
+        """Seconds that one process may take; `times` counts where the user gave no limit."""
+        return SECONDS * times if self.seconds is None else self.seconds
+
+
+def check(device: str, order: Order) -> None:
+    """What can be known to be wrong before anything is measured.
+
+    Raises:
+        UsageError: no such kind of device, a file that it cannot run, or threads that it cannot count.
+        BrokenModelFile: the file is not what its name promises.
+        DeviceMissing: what emulates the device is not set up.
+    """
+    kind, _, rest = device.partition(":")
+    if kind not in _KINDS:
+        raise UsageError(
+            f"there is no device {device!r}",
+            hint="say arm:cortex-a76, arm:cortex-a53, callgrind, adb or adb:SERIAL",
+        )
+    file = look(order.artifact)
+    if file.kind != "tflite":
+        what = {"onnx": "an ONNX file", "ort": "an ORT file", "saved-model": "a SavedModel"}[file.kind]
+        raise UsageError(
+            f"{file.path} is {what}, --device {device} takes TFLite files only", hint="name a .tflite file"
+        )
+    if kind == "callgrind" and rest:
+        raise UsageError(f"there is no device {device!r}", hint="say callgrind: it counts on this machine")
+    if kind != "adb" and order.threads != 1:
+        raise UsageError(f"--device {device} counts one thread, not {order.threads}", hint="say --threads 1")
+    if kind == "arm":
+        arm.cpu_of(rest)
+        arm.find_setup()
 
 
 def measure(device: str, order: Order) -> DeviceRecord:
@@ -63,19 +102,11 @@ def measure(device: str, order: Order) -> DeviceRecord:
         order: what.
 
     Raises:
-        UsageError: no such kind of device, or an artifact that it cannot run.
+        UsageError, BrokenModelFile: see `check`.
         DeviceMissing, DeviceRefused, MeasurementError: what stands in the way.
     """
+    check(device, order)
     kind, _, rest = device.partition(":")
-    if kind not in _KINDS:
-        raise UsageError(
-            f"there is no device {device!r}",
-            hint="say arm:cortex-a76, arm:cortex-a53, callgrind, adb or adb:SERIAL",
-        )
-    if not order.artifact.is_file():
-        raise UsageError(f"there is no file {order.artifact}", hint="name a .tflite file")
-    if order.artifact.suffix != ".tflite":
-        raise UsageError(f"{order.artifact.name} is no .tflite file", hint="devices run .tflite files only")
     with tempfile.TemporaryDirectory(prefix="edgeconv-device-") as folder:
         return _KINDS[kind](device, rest, order, Path(folder))
 
@@ -93,27 +124,24 @@ def on_host(order: Order, folder: Path) -> tuple[Path, Path, dict[str, Any]]:
     order.tell("the same inputs on the host")
     with Worker() as worker:
         told = worker.run(
-            "edgeconv.harness.devices.host:outputs", payload, order.seconds, who="the runtime on the host"
+            "edgeconv.harness.devices.host:outputs", payload, order.limit(), who="the runtime on the host"
         )
     return inputs, outputs, told
 
 
 def _arm(device: str, name: str, order: Order, folder: Path) -> DeviceRecord:
-    cpu = arm.cpu_of(name)
-    setup = arm.find_setup()
-    if order.threads != 1:
-        raise UsageError(f"{device} counts one thread, not {order.threads}", hint="leave --threads out")
+    cpu, setup = arm.cpu_of(name), arm.find_setup()
     inputs, wanted, told = on_host(order, folder)
     order.tell(f"{order.repeats} processes on {name}, emulated")
     found = folder / "device.npz"
     instructions, hwcap = arm.measure(
-        setup, name, order.runtime, order.artifact, inputs, found, repeats=order.repeats, seconds=SLOWER * order.seconds
+        setup, name, order.runtime, order.artifact, inputs, found, repeats=order.repeats, seconds=order.limit(SLOWER)
     )
     warnings = []
     if instructions is None:
         order.tell("no plugin for qemu here: instructions by callgrind, on the host")
         instructions = callgrind.measure(
-            order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=SLOWER * order.seconds
+            order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=order.limit(SLOWER)
         )
         warnings = ["qemu cannot count here: the instructions are x86-64's, by callgrind on the host"]
     computed = f"{order.runtime} {version_of(order.runtime)}"
@@ -133,15 +161,11 @@ def _arm(device: str, name: str, order: Order, folder: Path) -> DeviceRecord:
     )
 
 
-def _callgrind(device: str, rest: str, order: Order, folder: Path) -> DeviceRecord:
-    if rest or order.threads != 1:
-        raise UsageError(
-            f"{device} counts one thread on this machine", hint="say --device callgrind, without --threads"
-        )
-    inputs, _, _ = on_host(order, folder)
+def _callgrind(device: str, _: str, order: Order, folder: Path) -> DeviceRecord:
+    inputs = on_host(order, folder)[0]
     order.tell(f"{3 * order.repeats} processes under callgrind")
     instructions = callgrind.measure(
-        order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=SLOWER * order.seconds
+        order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=order.limit(SLOWER)
     )
     return DeviceRecord(
         device=device,
@@ -168,7 +192,9 @@ def _adb(device: str, serial: str, order: Order, folder: Path) -> DeviceRecord:
             phone.push(source, place)
             phone.shell(f"chmod 755 {place}")
         inputs, wanted, told = on_host(order, folder)
-        runner = android.Phone(phone, there, place, digest, order.threads, order.seconds)
+        runner = android.Phone(
+            phone, there, place, digest, order.threads, order.limit(), order.min_runs, order.min_seconds
+        )
         found = folder / "device.npz"
         missing = runner.outputs(inputs, told["ends"], folder, found)
         latency = android.blocks(runner, order.repeats, order.cooldown, order.tell)
