@@ -77,7 +77,11 @@ class Ops(Row):
     reason: str | None = Field(None, description="why it could not be measured; then all else is null")
     method: str | None = None
     runs: int | None = None
-    sum_ms: float | None = Field(None, description="of all kernels; less than an invoke, which has other work too")
+    sum_ms: float | None = Field(
+        None,
+        description="of all kernels, with the profiler on: less than an invoke where it costs little, since an invoke has other "
+        "work too; more than p50_ms where it costs much, as in onnxruntime",
+    )
     unattributed_ms: float | None = Field(None, description="of kernels that belong to no op of the file")
     partitions: int | None = Field(None, description="pieces of the graph that the delegate took")
     rows: list[OpRow] | None = None
@@ -110,7 +114,7 @@ class BenchRecord(Row):
     sha256: str = Field(
         description="of the file; of several files (a folder, external data), of the canonical JSON of their digests"
     )
-    device: str = Field("host", description="host, arm:<cpu> or adb:<serial>")
+    device: str = Field("host", description="as named by --device: host, arm:<cpu>, callgrind, adb or adb:<serial>")
     runtime: str
     runtime_version: str
     inputs: list[EndRow] = Field(default_factory=list)
@@ -121,11 +125,13 @@ class BenchRecord(Row):
     confinement: ConfinementRow | None = None
     phases: Phases | None = None
     latency: Latency | None = Field(None, description="null where time is not measured, as on an emulated processor")
-    samples_file: str | None = Field(None, description="JSON with every timed invoke in ns, in order")
+    samples_file: str | None = Field(
+        None, description="JSON with every timed invoke in ns, in order; null on a device, which tells none of them"
+    )
     memory: Memory | None = Field(None, description="null where not asked for")
     ops: Ops | None = Field(None, description="null where not asked for")
     parts: list[SizeRow] | None = Field(None, description="what the file consists of; the rows add up to bytes")
-    instructions_per_invoke: int | None = Field(None, description="exact count on an emulated processor; see device")
+    instructions_per_invoke: int | None = Field(None, description="exact count on arm or callgrind; see device")
     instructions_load: int | None = Field(None, description="the same for loading and preparing")
     instructions: Counted | None = Field(None, description="how they were counted, and whether they repeated")
     device_notes: DeviceNotes | None = Field(None, description="what else the device's harness tells")

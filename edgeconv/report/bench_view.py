@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeconv.report.bench import BenchRecord
-from edgeconv.report.view import milliseconds, size
+from edgeconv.report.view import interval, milliseconds, size
 
 
 def render(records: list[BenchRecord]) -> RenderableType:
@@ -45,7 +45,7 @@ def _latency(records: list[BenchRecord]) -> Table:
         assert row is not None
         table.add_row(
             Path(record.file).name, record.runtime, size(record.bytes), milliseconds(row.min_ms),
-            milliseconds(row.p50_ms), f"{row.ci_low_ms:.3g} to {row.ci_high_ms:.3g}", milliseconds(row.p90_ms),
+            milliseconds(row.p50_ms), interval(row.ci_low_ms, row.ci_high_ms), milliseconds(row.p90_ms),
             milliseconds(row.p99_ms), str(row.runs), "yes" if row.trust.trusted else "no",
         )  # fmt: skip
     return table
@@ -106,9 +106,9 @@ def _ops(record: BenchRecord) -> list[RenderableType]:
         )
     parts: list[RenderableType] = [_head(record, "time by op"), table]
     rest = len(found.rows) - _SHOWN
-    if rest > 0:
-        told = f"and {rest} more; {found.method}, {found.runs} runs, {milliseconds(found.sum_ms)} in all"
-        parts.append(Text(told, style="dim"))
+    more = f"and {rest} more; " if rest > 0 else ""
+    told = f"{more}{found.method}, {found.runs} runs, {milliseconds(found.sum_ms)} in all kernels"
+    parts.append(Text(told, style="dim"))
     left = Counter((row.op, row.reason) for row in found.rows if row.reason)
     parts += [
         Text(f"not delegated: {count} {op}: {reason}", style="yellow") for (op, reason), count in left.most_common()

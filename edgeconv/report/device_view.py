@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edgeconv.harness.devices.record import Block, DeviceLatency
 from edgeconv.report.bench import BenchRecord
 
 #: Functions that are shown; `--json` has more.
@@ -35,9 +36,9 @@ def _record(record: BenchRecord) -> list[RenderableType]:
     if notes["equality"]:
         parts.append(_equality(notes["equality"]))
     if counted:
-        parts += [_instructions(record, counted), _kinds(counted["by_kind"]), _symbols(counted["by_symbol"])]
-    if notes["latency"]:
-        parts += _latency(notes["latency"])
+        parts += [_instructions(record, counted), *_kinds(counted["by_kind"]), _symbols(counted["by_symbol"])]
+    if record.device_notes.latency:
+        parts += _latency(record.device_notes.latency)
     parts += [Text(f"warning: {warning}", style="yellow") for warning in notes["warnings"]]
     parts.append(Text(f"What it is: {notes['what_it_is']}.\nWhat it is not: {notes['what_it_is_not']}.", style="dim"))
     return parts
@@ -71,24 +72,42 @@ def _instructions(record: BenchRecord, found: dict[str, Any]) -> RenderableType:
     return Group(table, told)
 
 
-def _latency(latency: dict[str, Any]) -> list[RenderableType]:
+def _latency(latency: DeviceLatency) -> list[RenderableType]:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in ("block", "p50", "mean", "min", "max", "load", "first", "runs", "thermal", "pause"):
         table.add_column(name, justify="right")
-    for number, block in enumerate(latency["blocks"], 1):
-        heat = [("?" if block[key] is None else str(block[key])) for key in ("thermal_before", "thermal_after")]
-        times = [f"{block[f'{key}_ms']:.3g} ms" for key in ("p50", "mean", "min", "max", "load", "first")]
-        table.add_row(str(number), *times, str(block["runs"]), " → ".join(heat), f"{block['waited_s']:.0f} s")
-    verdict = "trusted" if latency["trusted"] else f"not to be trusted: {latency['reason']}"
-    threads = f"{latency['threads']} thread" + ("s" if latency["threads"] > 1 else "")
-    told = f"p50 {latency['p50_ms']:.3g} ms, {threads}, {latency['runner']}: {verdict}"
-    return [table, Text(told, style="green" if latency["trusted"] else "yellow")]
+    for number, block in enumerate(latency.blocks, 1):
+        times = [f"{getattr(block, f'{key}_ms'):.3g} ms" for key in ("p50", "mean", "min", "max", "load", "first")]
+        table.add_row(str(number), *times, str(block.runs), heat(block), f"{block.waited_s:.0f} s")
+    return [table, Text(verdict(latency), style="green" if latency.trusted else "yellow")]
 
 
-def _kinds(kinds: dict[str, int]) -> RenderableType:
-    total = sum(kinds.values())
-    shares = [f"{kind.replace('_', ' ')} {count / total:.1%}" for kind, count in kinds.items() if count]
-    return Text("of an invoke: " + ", ".join(shares)) if shares else Group()
+def heat(block: Block) -> str:
+    """Thermal status before and after a block."""
+    return " → ".join("?" if one is None else str(one) for one in (block.thermal_before, block.thermal_after))
+
+
+def verdict(latency: DeviceLatency) -> str:
+    """The median, by what it was had, and whether it may be quoted."""
+    trusted = "trusted" if latency.trusted else f"not to be trusted: {latency.reason}"
+    threads = f"{latency.threads} thread" + ("s" if latency.threads > 1 else "")
+    return f"p50 {latency.p50_ms:.3g} ms, {threads}, {latency.runner}: {trusted}"
+
+
+def kinds(counts: dict[str, int]) -> str:
+    """Shares of an invoke by kind of instruction; empty where they were not counted."""
+    total = sum(counts.values())
+    shares = [f"{kind.replace('_', ' ')} {count / total:.1%}" for kind, count in counts.items() if count]
+    return "of an invoke: " + ", ".join(shares) if shares else ""
+
+
+def short(symbol: str) -> str:
+    """A function's name without its arguments."""
+    return symbol.replace("(anonymous namespace)::", "").partition("(")[0] or symbol
+
+
+def _kinds(counts: dict[str, int]) -> list[RenderableType]:
+    return [Text(kinds(counts))] if kinds(counts) else []
 
 
 def _symbols(rows: list[dict[str, Any]]) -> RenderableType:
@@ -99,6 +118,5 @@ def _symbols(rows: list[dict[str, Any]]) -> RenderableType:
     table.add_column("instructions", justify="right")
     table.add_column("share", justify="right")
     for row in rows[:MOST_SYMBOLS]:
-        name = row["symbol"].partition("(")[0] or row["symbol"]
-        table.add_row(Text(name[:_SYMBOL_WIDTH]), f"{row['instructions']:,}", f"{row['share']:.1%}")
+        table.add_row(Text(short(row["symbol"])[:_SYMBOL_WIDTH]), f"{row['instructions']:,}", f"{row['share']:.1%}")
     return table

@@ -69,8 +69,11 @@ class AccuracyRow(Row):
 
 
 class LatencyRow(Latency):
-    """Steady-state latency of the final artifact, in a process of its own."""
+    """Steady-state latency of the final artifact, in a process of its own, whose every sample is known."""
 
+    mad_ms: float = Field(description="median absolute deviation from the median")
+    ci_low_ms: float = Field(description="95 % interval of the median, block bootstrap")
+    ci_high_ms: float
     stage: str
     runtime: str
     threads: int

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from edgeconv.report import device_page
 from edgeconv.report.bench import BenchRecord, Ops
 from edgeconv.report.charts import Bar, Tile, bars, course, distribution, treemap
-from edgeconv.report.view import milliseconds, size
+from edgeconv.report.html import dim, table
+from edgeconv.report.view import interval, milliseconds, size
 
 #: Ops with a bar of their own; the rest share one.
 _BARS = 30
@@ -68,8 +70,40 @@ def _record(record: BenchRecord) -> str:
     ]
     if record.error:
         parts.append(f'<p class="doubt">{escape(record.error.message)}</p>')
-    parts += [_latency(record), _ops(record.ops), _memory(record), _sizes(record)]
+    parts.append(_conditions(record))
+    if record.device_notes is None:
+        parts += [_latency(record), _ops(record.ops), _memory(record), _sizes(record)]
+    parts += device_page.render(record)
+    parts.append(_inputs(record))
     return "\n".join(part for part in parts if part)
+
+
+def _conditions(record: BenchRecord) -> str:
+    """What the measuring process might use, and which delegates took what."""
+    told = []
+    allowed = record.confinement
+    if allowed is not None:
+        told.append(f"{allowed.threads} thread" + ("s" if allowed.threads > 1 else ""))
+        cpus = ", ".join(str(cpu) for cpu in allowed.cpus or [])
+        told.append(f"on the processors {cpus}" if cpus else "not pinned to processors")
+        told.append("niceness inherited" if allowed.niceness is None else f"niceness {allowed.niceness}")
+        limit = allowed.memory_mb
+        told.append("no memory limit" if limit is None else f"at most {limit:g} MB beyond an empty interpreter")
+    if record.delegates is not None:
+        took = ", ".join(f"{name} {count}" for name, count in record.delegates.items())
+        told.append(f"delegates (pieces of the graph): {took or 'none'}")
+    return dim("; ".join(told)) if told else ""
+
+
+def _inputs(record: BenchRecord) -> str:
+    """What each input was fed."""
+    if not record.inputs:
+        return ""
+    rows = [
+        [row.name, f"{row.dtype}{row.shape}", "" if row.low is None else f"{row.low:g} to {row.high:g}", row.source]
+        for row in record.inputs
+    ]
+    return f"<h3>Inputs</h3>{table(['input', 'type', 'values', 'by'], rows)}"
 
 
 def _latency(record: BenchRecord) -> str:
@@ -78,8 +112,8 @@ def _latency(record: BenchRecord) -> str:
         return ""
     named = {"min": row.min_ms, "p50": row.p50_ms, "p90": row.p90_ms, "p95": row.p95_ms, "p99": row.p99_ms}
     cells = [(name, milliseconds(value)) for name, value in named.items() if value is not None]
-    cells += [("95 % interval of p50", f"{row.ci_low_ms:.3g} to {row.ci_high_ms:.3g} ms"), ("runs", str(row.runs))]
-    parts = ["<h3>Latency</h3>", _table([name for name, _ in cells], [[value for _, value in cells]])]
+    cells += [("95 % interval of p50", f"{interval(row.ci_low_ms, row.ci_high_ms)} ms"), ("runs", str(row.runs))]
+    parts = ["<h3>Latency</h3>", table([name for name, _ in cells], [[value for _, value in cells]])]
     parts += [f'<p class="doubt">Not to be trusted: {escape(reason.text)}.</p>' for reason in row.trust.reasons]
     samples = _samples(record)
     if samples:
@@ -89,7 +123,7 @@ def _latency(record: BenchRecord) -> str:
     if record.phases:
         phases = record.phases.model_dump()
         names = [name.removesuffix("_ms").replace("_", " ") for name in phases]
-        parts.append(_table(names, [[milliseconds(value) for value in phases.values()]]))
+        parts.append(table(names, [[milliseconds(value) for value in phases.values()]]))
     return "\n".join(parts)
 
 
@@ -140,10 +174,10 @@ def _memory(record: BenchRecord) -> str:
     if found.rows is None:
         return f"<h3>Memory</h3><p>{escape(found.reason or '')}</p>"
     rows = [[row.what, size(row.bytes)] for row in found.rows]
-    table = _table(
+    shown = table(
         ["above an empty interpreter", "resident"], [*rows, ["peak", size(found.peak_bytes or 0)]], total=True
     )
-    return f"<h3>Memory</h3>{table}"
+    return f"<h3>Memory</h3>{shown}"
 
 
 def _sizes(record: BenchRecord) -> str:
@@ -161,12 +195,3 @@ def _sizes(record: BenchRecord) -> str:
     colours = (("float32", "a"), ("int8", "b"), ("float16", "c"), ("int32 and int64", "d"), ("all else", "e"))
     key = "".join(f'<span style="background:var(--{colour})"></span>{name}' for name, colour in colours)
     return f'<h3>Size, {size(record.bytes)}</h3><p class="key">{key}</p>{treemap(tiles)}'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], *, total: bool = False) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    lines = []
-    for number, row in enumerate(rows):
-        kind = ' class="sum"' if total and number == len(rows) - 1 else ""
-        lines.append(f"<tr{kind}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
-    return f'<div class="wide"><table><tr>{top}</tr>{"".join(lines)}</table></div>'

@@ -29,7 +29,10 @@ class Phases(Row):
 class Reason(Row):
     """One reason for which a measurement is not to be trusted."""
 
-    kind: Literal["not settled", "drift", "bimodal", "host busy", "stolen CPU", "few samples"]
+    kind: Literal[
+        "not settled", "drift", "bimodal", "host busy", "stolen CPU", "few samples",
+        "hot device", "blocks differ", "few blocks", "cut short",
+    ] = Field(description="the last four: of an attached device")  # fmt: skip
     text: str
 
 
@@ -41,7 +44,11 @@ class Trust(Row):
 
 
 class Latency(Row):
-    """Steady state. A percentile that the number of samples does not support is null."""
+    """Steady state. A percentile that the number of samples does not support is null.
+
+    An attached device tells summaries of blocks and no single invoke: there p50_ms is the median of the blocks' medians,
+    and what summaries do not support is null.
+    """
 
     min_ms: float
     mean_ms: float
@@ -49,12 +56,13 @@ class Latency(Row):
     p90_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
-    mad_ms: float = Field(description="median absolute deviation from the median")
-    ci_low_ms: float = Field(description="95 % interval of the median, block bootstrap")
-    ci_high_ms: float
+    mad_ms: float | None = Field(description="median absolute deviation from the median")
+    ci_low_ms: float | None = Field(description="95 % interval of the median, block bootstrap")
+    ci_high_ms: float | None
     runs: int
     warm_up_runs: int
     trust: Trust
     conditions: dict[str, Any] = Field(
-        description="settled; waited, stolen: shares of the time that others and the hypervisor had; cpu_share: CPU by wall"
+        description="settled; waited, stolen: shares of the time that others and the hypervisor had; cpu_share: CPU by wall; "
+        "of an attached device: blocks, and spread, the largest block median over the smallest"
     )

@@ -25,6 +25,11 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.3g} ms" if value < 999.5 else f"{value / 1000:.3g} s"
 
 
+def interval(low: float | None, high: float | None) -> str:
+    """An interval in ms; empty for what was not measured."""
+    return "" if low is None or high is None else f"{low:.3g} to {high:.3g}"
+
+
 def render(report: Report) -> RenderableType:
     """Tables of steps with parity, of the runtimes, and the verdict."""
     parts: list[RenderableType] = [_steps(report)]

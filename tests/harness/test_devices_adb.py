@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
@@ -68,6 +69,11 @@ def test_push_run_pull_compare_and_clean_up(measure, phone):
     assert [block.thermal_before for block in latency.blocks] == [0, 0]
     assert 0 < latency.p50_ms <= max(block.max_ms for block in latency.blocks)
     assert latency.memory_mb == 2.25
+    assert [row["name"] for row in record.inputs] == ["x"]
+    assert record.inputs[0]["source"] == "dtype: standard normal"
+    assert record.outputs[0]["shape"] == [1, 8, 8, 16]
+    timed = [command[-1] for command in phone.asked() if "--max_secs" in command[-1]]
+    assert all("--input_layer_value_files=" in command for command in timed)  # what was compared is what is timed
     assert latency.blocks[0].runs == 50  # not the warm-up's
     assert not latency.blocks[0].p50_is_mean
     assert phone.left() == []
@@ -110,6 +116,9 @@ def test_a_second_file_that_the_device_refuses_leaves_the_firsts_record(cli, fil
     assert first["device_notes"]["latency"]["p50_ms"] > 0
     assert second["error"]["error"] == "DeviceRefused"
     assert "error in large.tflite" in said.err
+    page = (tmp_path / "x.html").read_text()
+    assert "Latency on the device" in page
+    assert "not to be trusted: one block shows no spread" in page
     (kept,) = (tmp_path / "benchmarks").iterdir()
     assert kept.name == f"net-{first['sha256'][:8]}.litert.adb.json"
     assert json.loads(kept.read_text()) == first
@@ -133,6 +142,7 @@ def test_a_runner_that_writes_no_outputs_is_told_and_still_timed(measure, tmp_pa
     record = measure(runner=runner(tmp_path, writes=False))
     assert record.equality is None
     assert "outputs were not compared" in record.warnings[0]
+    assert record.inputs[0]["source"] == "drawn by benchmark_model"
     assert record.latency.p50_ms > 0
 
 
@@ -237,7 +247,30 @@ def test_what_benchmark_model_prints_in_old_and_new_versions():
     )
     found = android.parse(new + tail, 0, 1, 10)
     assert (found.p50_ms, found.mean_ms, found.runs, found.p50_is_mean) == (2.781, 2.94227, 337, False)
+    assert (found.std_ms, found.p5_ms, found.p95_ms, found.warm_up_runs) == (1.19, 2.647, 3.169, 153)
     assert (found.load_ms, found.first_ms, found.min_ms, found.max_ms) == (6.395, 2.761, 2.605, 20.356)
     old = "count=1 curr=3512391\n\ncount=50 first=2990275 curr=2913402 min=2727568 max=3189954 avg=2.95034e+06 std=109798\n"
     found = android.parse(old + tail, None, None, 0)
     assert (found.p50_ms, found.p50_is_mean, found.runs) == (2950.34, True, 50)
+    assert (found.p5_ms, found.p95_ms, found.warm_up_runs) == (None, None, 1)
+
+
+def test_blocks_are_pooled_as_far_as_summaries_go(measure, tmp_path):
+    from edgeconv.report.bench import BenchRecord, bench_schema
+
+    record = measure()
+    about = {"file": "net.tflite", "kind": "tflite", "bytes": 1, "sha256": "0" * 64, "seconds": 1.0}
+    data = json.loads(BenchRecord(**about, device="adb", **record.fields()).model_dump_json())
+    jsonschema.validate(data, bench_schema())
+    latency, blocks = data["latency"], record.latency.blocks
+    assert latency["p50_ms"] == record.latency.p50_ms
+    assert latency["min_ms"] == min(block.min_ms for block in blocks)
+    assert latency["mean_ms"] == pytest.approx(np.mean([block.mean_ms for block in blocks]))
+    assert (latency["runs"], latency["warm_up_runs"]) == (100, 2)
+    assert {latency[name] for name in ("p90_ms", "p95_ms", "p99_ms", "mad_ms", "ci_low_ms", "ci_high_ms")} == {None}
+    assert latency["trust"]["trusted"] == record.latency.trusted
+    assert len(latency["trust"]["reasons"]) == len(record.latency.doubts)
+    old = script(tmp_path / "old", runner(tmp_path).read_text().replace(" median=", " mode="))
+    record = measure(runner=old)
+    assert record.fields()["latency"] is None  # means are no median
+    assert any("prints no median" in warning for warning in record.warnings)

@@ -42,6 +42,14 @@ def test_a_record_holds_phases_latency_and_conditions_and_fits_its_schema(cli, f
     assert len(record["confinement"]["cpus"]) == 1
 
 
+def test_the_terminal_names_the_method_however_few_the_ops(cli, file):
+    said = cli("bench", str(file), "--no-memory", *QUICK)
+    assert said.code == 0, said
+    (told,) = [line for line in said.out.splitlines() if "in all kernels" in line]
+    assert "profiler" in told
+    assert " runs, " in told
+
+
 def test_what_is_no_model_is_refused_in_one_sentence(cli, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "x.tflite").write_bytes(b"something else")

@@ -10,7 +10,7 @@ import re
 import statistics
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from edgeconv import fingerprint
 from edgeconv.errors import DeviceMissing, DeviceRefused, MeasurementError, UsageError
 from edgeconv.harness.devices.adb import TEMPORARY, Adb, Folder, quoted
-from edgeconv.harness.devices.record import Block, DeviceLatency
+from edgeconv.harness.devices.record import Block, DeviceLatency, Doubt
 
 #: Names under which benchmark_model is left on devices.
 ON_DEVICE = tuple(
@@ -63,15 +63,15 @@ class Phone:
     min_runs: int = 50
     min_seconds: float = 1.0
 
-    def time(self) -> str:
-        """One block of timed invokes; what the runner printed."""
+    def time(self, feeds: Sequence[str]) -> str:
+        """One block of timed invokes on inputs that are there (see `outputs`); what the runner printed."""
         longest = max(self.seconds / 2, self.min_seconds, 2)
         return self._run(
             f"--num_runs={self.min_runs}", f"--min_secs={self.min_seconds:g}", "--warmup_min_secs=0.5",
-            f"--max_secs={longest:g}",
+            f"--max_secs={longest:g}", *feeds,
         )  # fmt: skip
 
-    def outputs(self, inputs: Path, ends: dict[str, Any], scratch: Path, target: Path) -> str:
+    def outputs(self, inputs: Path, ends: dict[str, Any], scratch: Path, target: Path) -> tuple[tuple[str, ...], str]:
         """Run once on given inputs and fetch the outputs.
 
         Args:
@@ -81,11 +81,11 @@ class Phone:
             target: `.npz` by output name to write.
 
         Returns:
-            Empty, or why there are none.
+            Flags that feed the same inputs to a timed run, and empty; or none, and why there are no outputs.
         """
         names = [end["name"] for end in ends["inputs"]]
         if any(set(name) & set(",:") for name in names):
-            return "benchmark_model takes no input whose name holds a comma or a colon"
+            return (), "benchmark_model takes no input whose name holds a comma or a colon"
         with np.load(inputs) as arrays:
             for number, name in enumerate(names):
                 raw = scratch / f"input{number}.raw"
@@ -93,18 +93,20 @@ class Phone:
                 self.adb.push(raw, self.folder.file(raw.name))
         shapes = ":".join(",".join(str(size) for size in end["shape"]) for end in ends["inputs"])
         files = ",".join(f"{name}:{self.folder.file(f'input{number}.raw')}" for number, name in enumerate(names))
+        feeds = (
+            f"--input_layer={','.join(names)}", f"--input_layer_shape={shapes}", f"--input_layer_value_files={files}",
+        )  # fmt: skip
         there = self.folder.file("outputs.raw")
         try:
-            self._run(
-                "--num_runs=1", "--min_secs=0", "--warmup_runs=0", "--warmup_min_secs=0", f"--input_layer={','.join(names)}",
-                f"--input_layer_shape={shapes}", f"--input_layer_value_files={files}", f"--output_filepath={there}",
-            )  # fmt: skip
+            once = ("--num_runs=1", "--min_secs=0", "--warmup_runs=0", "--warmup_min_secs=0")
+            self._run(*once, *feeds, f"--output_filepath={there}")
             self.adb.pull(there, scratch / "outputs.raw")
         except (DeviceMissing, DeviceRefused):
             raise
         except MeasurementError as error:
-            return f"this benchmark_model writes no outputs ({error.message[:120]})"
-        return _split((scratch / "outputs.raw").read_bytes(), ends["outputs"], target)
+            return (), f"this benchmark_model writes no outputs ({error.message[:120]})"
+        missing = _split((scratch / "outputs.raw").read_bytes(), ends["outputs"], target)
+        return (() if missing else feeds), missing
 
     def _run(self, *flags: str) -> str:
         graph = f"--graph={self.folder.file('model.tflite')}"
@@ -209,11 +211,14 @@ def thermal_status(adb: Adb) -> int | None:
     return int(found[1]) if found else None
 
 
-def blocks(phone: Phone, repeats: int, cooldown: float, tell: Callable[[str], None]) -> DeviceLatency:
+def blocks(
+    phone: Phone, feeds: Sequence[str], repeats: int, cooldown: float, tell: Callable[[str], None]
+) -> DeviceLatency:
     """Time the file in blocks, each after a pause and, on a hot device, after it has cooled.
 
     Args:
         phone: with the file on it.
+        feeds: flags for its inputs, see `Phone.outputs`; without them the runner draws its own.
         repeats: how many blocks.
         cooldown: seconds of each pause.
         tell: told what happens.
@@ -223,31 +228,33 @@ def blocks(phone: Phone, repeats: int, cooldown: float, tell: Callable[[str], No
     for number in range(repeats):
         tell(f"block {number + 1} of {repeats}, after a pause of {cooldown:g} s")
         waited, before = _cool(phone.adb, cooldown)
-        text = phone.time()
+        text = phone.time(feeds)
         block = parse(text, before, thermal_status(phone.adb), waited)
         found.append(block)
         overall = re.search(r"\(MB\): init=\S+ overall=([\d.]+)", text)
         memory = float(overall[1]) if overall else memory
     medians = [block.p50_ms for block in found]
     spread = max(medians) / max(min(medians), 1e-9)
-    reasons = []
+    doubts: list[Doubt] = []
     if any((block.thermal_after or 0) > 0 or (block.thermal_before or 0) > 0 for block in found):
-        reasons.append("the device was hot: Android's thermal status rose above 0")
+        doubts.append(Doubt(kind="hot device", text="the device was hot: Android's thermal status rose above 0"))
     if spread > MOST_SPREAD:
-        reasons.append(f"the blocks' medians lie up to {spread - 1:.0%} apart")
+        doubts.append(Doubt(kind="blocks differ", text=f"the blocks' medians lie up to {spread - 1:.0%} apart"))
     fewest = min(block.runs for block in found)
     if fewest < phone.min_runs:
-        reasons.append(f"a block ended after {fewest} runs of {phone.min_runs}: raise --time-limit")
+        told = f"a block ended after {fewest} runs of {phone.min_runs}: raise --time-limit"
+        doubts.append(Doubt(kind="cut short", text=told))
     if repeats == 1:
-        reasons.append("one block shows no spread")
+        doubts.append(Doubt(kind="few blocks", text="one block shows no spread"))
     return DeviceLatency(
         threads=phone.threads,
         runner=f"benchmark_model, sha256 {phone.digest[:12]}",
         p50_ms=statistics.median(medians),
         blocks=found,
         spread=spread,
-        trusted=not reasons,
-        reason="; ".join(reasons),
+        trusted=not doubts,
+        reason="; ".join(doubt.text for doubt in doubts),
+        doubts=doubts,
         memory_mb=memory,
     )
 
@@ -263,7 +270,7 @@ def _cool(adb: Adb, cooldown: float) -> tuple[float, int | None]:
     return time.monotonic() - start, status
 
 
-_COUNT = re.compile(r"count=(\d+) .*?min=(\S+) max=(\S+) avg=(\S+)(?:.*?median=(\S+))?")
+_COUNT = re.compile(r"\bcount=\d+ ")
 _TIMINGS = re.compile(r"Init: (\S+), First inference: (\S+),")
 
 
@@ -279,19 +286,27 @@ def parse(text: str, before: int | None, after: int | None, waited: float) -> Bl
     Raises:
         MeasurementError: the lines are not there.
     """
-    counts, timings = _COUNT.findall(text), _TIMINGS.search(text)
-    if not counts or not timings:
+    lines = [dict(re.findall(r"(\w+)=(\S+)", line)) for line in text.splitlines() if _COUNT.search(line)]
+    timings = _TIMINGS.search(text)
+    if not lines or not {"min", "max", "avg"} <= set(lines[-1]) or not timings:
         raise MeasurementError(
             "benchmark_model printed no timings", hint="check that the runner is LiteRT's", detail=text[-4000:]
         )
-    runs, low, high, mean, median = counts[-1]  # the warm-up's line stands before
+    *warm_up, timed = lines
+    ms = {
+        name: float(timed[name]) / 1e3 for name in ("avg", "min", "max", "std", "p5", "median", "p95") if name in timed
+    }
     return Block(
-        p50_ms=float(median or mean) / 1e3,
-        p50_is_mean=not median,
-        mean_ms=float(mean) / 1e3,
-        min_ms=float(low) / 1e3,
-        max_ms=float(high) / 1e3,
-        runs=int(runs),
+        p50_ms=ms.get("median", ms["avg"]),
+        p50_is_mean="median" not in ms,
+        mean_ms=ms["avg"],
+        min_ms=ms["min"],
+        max_ms=ms["max"],
+        std_ms=ms.get("std"),
+        p5_ms=ms.get("p5"),
+        p95_ms=ms.get("p95"),
+        runs=int(timed["count"]),
+        warm_up_runs=sum(int(line["count"]) for line in warm_up),
         load_ms=float(timings[1]) / 1e3,
         first_ms=float(timings[2]) / 1e3,
         thermal_before=before,

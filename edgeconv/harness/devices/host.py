@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgeconv.errors import MeasurementError
-from edgeconv.harness import inputs, metrics
+from edgeconv.harness import inputs, metrics, vocabulary
 from edgeconv.harness.devices.record import Equality, OutputEquality
 from edgeconv.harness.runtimes import RUNTIMES, Array
 
@@ -28,7 +28,8 @@ def outputs(payload: dict[str, Any]) -> dict[str, Any]:
         inputs_to, outputs_to: `.npz` files to write.
 
     Returns:
-        {"ends": inputs and outputs as the file has them, "dynamic_ops": how many ops quantize their activations themselves}
+        ends: inputs and outputs as the file has them. inputs: a bench record's rows, which say what each was fed.
+        dynamic_ops: how many ops quantize their activations themselves.
     """
     artifact = Path(payload["artifact"])
     runtime = RUNTIMES[payload["runtime"]](artifact, 1)
@@ -36,11 +37,16 @@ def outputs(payload: dict[str, Any]) -> dict[str, Any]:
     contract = runtime.ends()
     ends = contract["inputs"]
     given = payload["inputs"]
-    arrays = inputs.read(Path(given), ends) if given else inputs.make(inputs.choose(artifact, ends, {}))
+    if given:
+        arrays = inputs.read(Path(given), ends)
+        rows = [{**end, "low": None, "high": None, "source": f"user: {Path(given).name}"} for end in ends]
+    else:
+        rows = inputs.choose(artifact, ends, vocabulary.known(artifact, ends))
+        arrays = inputs.make(rows)
     found = runtime.run(arrays)
     inputs.write(Path(payload["inputs_to"]), arrays)
     inputs.write(Path(payload["outputs_to"]), found)
-    return {"ends": contract, "dynamic_ops": _dynamic_ops(artifact)}
+    return {"ends": contract, "inputs": rows, "dynamic_ops": _dynamic_ops(artifact)}
 
 
 def _dynamic_ops(artifact: Path) -> int:

@@ -24,6 +24,8 @@ SECONDS = 300.0
 #: Times that limit for one that is emulated or counted, which takes a hundred times as long as this machine.
 SLOWER = 6
 
+_OWN = "drawn by benchmark_model"
+
 IS = "instructions that one thread executes, counted; the same file, runtime and processor model give the same number"
 IS_NOT = (
     "a time: how long an instruction takes depends on caches, memory and clock, and two files with equal counts can "
@@ -151,6 +153,8 @@ def _arm(device: str, name: str, order: Order, folder: Path) -> DeviceRecord:
         kind="emulated",
         runtime=order.runtime,
         runtime_version=setup.facts["packages"][RUNTIMES[order.runtime].distributions[0]],
+        inputs=told["inputs"],
+        outputs=told["ends"]["outputs"],
         threads=1,
         equality=equality,
         instructions=instructions,
@@ -162,7 +166,7 @@ def _arm(device: str, name: str, order: Order, folder: Path) -> DeviceRecord:
 
 
 def _callgrind(device: str, _: str, order: Order, folder: Path) -> DeviceRecord:
-    inputs = on_host(order, folder)[0]
+    inputs, _host, told = on_host(order, folder)
     order.tell(f"{3 * order.repeats} processes under callgrind")
     instructions = callgrind.measure(
         order.runtime, order.artifact, inputs, folder, repeats=order.repeats, seconds=order.limit(SLOWER)
@@ -172,6 +176,8 @@ def _callgrind(device: str, _: str, order: Order, folder: Path) -> DeviceRecord:
         kind="host",
         runtime=order.runtime,
         runtime_version=version_of(order.runtime),
+        inputs=told["inputs"],
+        outputs=told["ends"]["outputs"],
         threads=1,
         instructions=instructions,
         what_it_is=IS.replace("processor model", "kind of host"),
@@ -196,11 +202,17 @@ def _adb(device: str, serial: str, order: Order, folder: Path) -> DeviceRecord:
             phone, there, place, digest, order.threads, order.limit(), order.min_runs, order.min_seconds
         )
         found = folder / "device.npz"
-        missing = runner.outputs(inputs, told["ends"], folder, found)
-        latency = android.blocks(runner, order.repeats, order.cooldown, order.tell)
+        feeds, missing = runner.outputs(inputs, told["ends"], folder, found)
+        latency = android.blocks(runner, feeds, order.repeats, order.cooldown, order.tell)
     computed = f"{order.runtime} {version_of(order.runtime)}"
     equality = None if missing else host.compare(wanted, found, computed, dynamic=told["dynamic_ops"] > 0)
     warnings = [f"outputs were not compared: {missing}"] if missing else _warnings(equality) if equality else []
+    if missing and order.inputs:
+        warnings.append("the times are of inputs that benchmark_model draws itself, not of --inputs")
+    if any(block.p50_is_mean for block in latency.blocks):
+        warnings.append(
+            "this benchmark_model prints no median: its means are told by block, and no latency of all blocks"
+        )
     if facts["power_saving"]:
         warnings.append("the device saves power: times are longer than they need be")
     return DeviceRecord(
@@ -208,6 +220,8 @@ def _adb(device: str, serial: str, order: Order, folder: Path) -> DeviceRecord:
         kind="android",
         runtime="benchmark_model",
         runtime_version=f"sha256 {digest[:12]}",
+        inputs=told["inputs"] if not missing else [{**end, "source": _OWN} for end in told["ends"]["inputs"]],
+        outputs=told["ends"]["outputs"],
         threads=order.threads,
         equality=equality,
         latency=latency,

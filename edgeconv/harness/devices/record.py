@@ -71,19 +71,30 @@ class Instructions(Counted):
 
 
 class Block(_Row):
-    """One run of the runner on an attached device, between two pauses."""
+    """One run of the runner on an attached device, between two pauses. It prints summaries, no single invokes."""
 
     p50_ms: float
     p50_is_mean: bool = Field(description="the runner prints no median: its mean stands for it")
     mean_ms: float
     min_ms: float
     max_ms: float
+    std_ms: float | None = Field(None, description="standard deviation; this and the next two: null if not printed")
+    p5_ms: float | None = None
+    p95_ms: float | None = None
     runs: int
+    warm_up_runs: int = Field(0, description="before them")
     load_ms: float
     first_ms: float
     thermal_before: int | None = Field(description="Android's thermal status, 0 none to 6 shutdown; None if not told")
     thermal_after: int | None
     waited_s: float = Field(description="pause before the block")
+
+
+class Doubt(_Row):
+    """A reason not to trust a latency."""
+
+    kind: Literal["hot device", "blocks differ", "few blocks", "cut short"]
+    text: str
 
 
 class DeviceLatency(_Row):
@@ -96,6 +107,7 @@ class DeviceLatency(_Row):
     spread: float = Field(description="largest block median over the smallest")
     trusted: bool
     reason: str = Field(description="why it is not trusted: heat, blocks that disagree; empty where it is")
+    doubts: list[Doubt] = Field(default_factory=list, description="the same, each with its kind")
     memory_mb: float | None = Field(None, description="growth of the runner's resident memory, as it tells it itself")
 
 
@@ -118,6 +130,8 @@ class DeviceRecord(DeviceNotes):
     device: str = Field(description="as named by --device")
     runtime: str
     runtime_version: str
+    inputs: list[dict[str, Any]] = Field(default_factory=list, description="rows as in a bench record")
+    outputs: list[dict[str, Any]] = Field(default_factory=list, description="the same")
     instructions: Instructions | None = None
 
     def fields(self) -> dict[str, Any]:
@@ -130,5 +144,25 @@ class DeviceRecord(DeviceNotes):
             for name in data
             if name not in set(DeviceRecord.model_fields) - set(DeviceNotes.model_fields)
         }
-        base = {name: data[name] for name in ("runtime", "runtime_version")}
-        return {**base, **counts, "instructions": counted or None, "device_notes": notes}
+        base = {name: data[name] for name in ("runtime", "runtime_version", "inputs", "outputs")}
+        latency = _pooled(self.latency) if self.latency else None
+        return {**base, **counts, "latency": latency, "instructions": counted or None, "device_notes": notes}
+
+
+def _pooled(found: DeviceLatency) -> dict[str, Any] | None:
+    """All blocks as a bench record's latency; what summaries do not support is None. None without medians."""
+    blocks = found.blocks
+    if any(block.p50_is_mean for block in blocks):
+        return None
+    runs = sum(block.runs for block in blocks)
+    unknown = ("p90_ms", "p95_ms", "p99_ms", "mad_ms", "ci_low_ms", "ci_high_ms")
+    return {
+        "min_ms": min(block.min_ms for block in blocks),
+        "mean_ms": sum(block.mean_ms * block.runs for block in blocks) / runs,
+        "p50_ms": found.p50_ms,
+        **dict.fromkeys(unknown),
+        "runs": runs,
+        "warm_up_runs": sum(block.warm_up_runs for block in blocks),
+        "trust": {"trusted": found.trusted, "reasons": [doubt.model_dump() for doubt in found.doubts]},
+        "conditions": {"blocks": len(blocks), "spread": found.spread},
+    }
