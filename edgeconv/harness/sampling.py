@@ -7,7 +7,7 @@ import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ WARM_UP_SECONDS = (0.2, 5.0)
 WARM_UP_RUNS = 5
 #: Two windows of the warm-up in a row whose medians differ by no more than this, or by no more than their noise, are settled.
 SETTLED = 0.02
-#: Samples that are kept at most; with 8 bytes each a second of the shortest invokes.
+#: Samples that are kept at most, an even number: a second of the shortest invokes. More are thinned out evenly.
 MOST_SAMPLES = 200_000
 
 
@@ -35,6 +35,8 @@ def latency(payload: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         phases (ms), the numbers of `stats.summarize`, trust (see `stats.trust`), conditions, warm_up_runs, samples_ns.
+        runs counts all timed invokes; the numbers are those of samples_ns, which are all or, of more than MOST_SAMPLES,
+        one of every conditions["kept_every"].
     """
     entered = time.monotonic_ns()
     machine.enter(payload["confinement"])
@@ -44,16 +46,18 @@ def latency(payload: dict[str, Any]) -> dict[str, Any]:
     warm_up, settled = settle(live.invoke)
     one_thread = payload["confinement"]["threads"] == 1
     watch = machine.Watch(payload["confinement"]["cpus"])
-    wall, cpu = sample(live.invoke, payload["min_runs"], payload["min_seconds"])
+    wall, cpu, runs, every = sample(live.invoke, payload["min_runs"], payload["min_seconds"])
     conditions = {
         "settled": settled,
-        **watch.shares(float((wall - cpu).clip(0).sum()) / 1e9 if one_thread else None),
+        **watch.shares(every * float((wall - cpu).clip(0).sum()) / 1e9 if one_thread else None),
         "cpu_share": round(float(cpu.sum() / wall.sum()), 4),
+        "kept_every": every,
     }
     milliseconds = wall / 1e6
     return {
         "phases": {**phases, "warm_up_ms": float(warm_up.sum()) / 1e6},
         **stats.summarize(milliseconds),
+        "runs": runs,
         "warm_up_runs": len(warm_up),
         "trust": stats.trust(milliseconds, conditions),
         "conditions": conditions,
@@ -120,26 +124,50 @@ def settle(invoke: Callable[[], None]) -> tuple[Any, bool]:
         previous, window = median, []
 
 
-def sample(invoke: Callable[[], None], min_runs: int, min_seconds: float) -> tuple[Any, Any]:
-    """Wall time and CPU time of each invoke in ns, until both bounds are reached."""
+class Samples(NamedTuple):
+    """Times of invokes in the order in which they were taken.
+
+    Attributes:
+        wall, cpu: int64 arrays, in ns; at most MOST_SAMPLES.
+        runs: how many invokes were timed.
+        every: one of so many is in the arrays, evenly spaced over all.
+    """
+
+    wall: Any
+    cpu: Any
+    runs: int
+    every: int
+
+
+def sample(invoke: Callable[[], None], min_runs: int, min_seconds: float) -> Samples:
+    """Invoke until both bounds are reached.
+
+    When the arrays are full, every second sample goes: what stays covers the whole time in bounded memory.
+    """
     wall, cpu = np.zeros(MOST_SAMPLES, np.int64), np.zeros(MOST_SAMPLES, np.int64)
     clock, used = time.perf_counter_ns, time.process_time_ns
     gc.collect()
     gc.disable()
     try:
-        count, until = 0, clock() + int(min_seconds * 1e9)
-        while count < MOST_SAMPLES:
+        runs, kept, every, until = 0, 0, 1, clock() + int(min_seconds * 1e9)
+        while True:
             own = used()
             start = clock()
             invoke()
             end = clock()
-            wall[count], cpu[count] = end - start, used() - own
-            count += 1
-            if count >= min_runs and end >= until:
+            spent = used() - own
+            if runs % every == 0:
+                if kept == MOST_SAMPLES:
+                    kept, every = kept // 2, every * 2
+                    wall[:kept], cpu[:kept] = wall[::2].copy(), cpu[::2].copy()
+                wall[kept], cpu[kept] = end - start, spent
+                kept += 1
+            runs += 1
+            if runs >= min_runs and end >= until:
                 break
     finally:
         gc.enable()
-    return wall[:count], cpu[:count]
+    return Samples(wall[:kept], cpu[:kept], runs, every)
 
 
 def describe(payload: dict[str, Any]) -> dict[str, Any]:
@@ -179,12 +207,12 @@ def block(payload: dict[str, Any]) -> dict[str, Any]:
     machine.enter(payload["confinement"])
     live = Live(payload)
     sample(live.invoke, 3, payload["warm_up_seconds"])
-    wall, cpu = sample(live.invoke, payload["min_runs"], payload["min_seconds"])
+    wall, cpu, runs, _ = sample(live.invoke, payload["min_runs"], payload["min_seconds"])
     return {
         "wall_ms": float(np.median(wall)) / 1e6,
         "cpu_ms": float(np.median(cpu)) / 1e6,
         "mean_ms": float(wall.mean()) / 1e6,
-        "runs": len(wall),
+        "runs": runs,
     }
 
 

@@ -126,7 +126,9 @@ class BenchRecord(Row):
     phases: Phases | None = None
     latency: Latency | None = Field(None, description="null where time is not measured, as on an emulated processor")
     samples_file: str | None = Field(
-        None, description="JSON with every timed invoke in ns, in order; null on a device, which tells none of them"
+        None,
+        description="JSON with every timed invoke (see latency.conditions.kept_every) in ns, in order; null on a device, which "
+        "tells none of them",
     )
     memory: Memory | None = Field(None, description="null where not asked for")
     ops: Ops | None = Field(None, description="null where not asked for")

@@ -59,10 +59,12 @@ class Latency(Row):
     mad_ms: float | None = Field(description="median absolute deviation from the median")
     ci_low_ms: float | None = Field(description="95 % interval of the median, block bootstrap")
     ci_high_ms: float | None
-    runs: int
+    runs: int = Field(description="timed invokes")
     warm_up_runs: int
     trust: Trust
     conditions: dict[str, Any] = Field(
         description="settled; waited, stolen: shares of the time that others and the hypervisor had; cpu_share: CPU by wall; "
+        "kept_every: 1, or more where more than 200,000 invokes were timed: one of so many, evenly spaced, was kept, and the "
+        "numbers are theirs; "
         "of an attached device: blocks, and spread, the largest block median over the smallest"
     )

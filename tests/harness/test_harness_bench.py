@@ -42,6 +42,41 @@ def test_a_record_holds_phases_latency_and_conditions_and_fits_its_schema(cli, f
     assert len(record["confinement"]["cpus"]) == 1
 
 
+def test_more_invokes_than_are_kept_are_all_timed(cli, tmp_path):
+    conv_chain(tmp_path / "net.tflite", 1, size=2, channels=1)
+    said = cli("bench", "net.tflite", "--min-runs", "210000", "--min-seconds", "0", "--no-ops", "--no-memory", "--json")
+    assert said.code == 0, said
+    record = json.loads(said.out)
+    latency = record["latency"]
+    assert latency["runs"] == 210_000
+    assert latency["conditions"]["kept_every"] == 2
+    samples = json.loads((tmp_path / record["samples_file"]).read_text())["samples"]
+    assert len(samples) == 105_000
+    assert min(samples) / 1e6 == latency["min_ms"]
+
+
+def test_what_is_kept_lies_evenly_over_the_whole_time(monkeypatch):
+    import time
+
+    from edgeconv.harness import sampling
+
+    monkeypatch.setattr(sampling, "MOST_SAMPLES", 16)
+    calls = []
+
+    def invoke():
+        calls.append(None)
+        until = time.perf_counter() + len(calls) * 2e-5  # each takes longer than the one before
+        while time.perf_counter() < until:
+            pass
+
+    found = sampling.sample(invoke, 100, 0.0)
+    assert (found.runs, found.every, len(found.wall), len(found.cpu)) == (100, 8, 13, 13)
+    assert all(wall >= (8 * number + 1) * 2e4 for number, wall in enumerate(found.wall))
+    seconds = sampling.sample(lambda: None, 1, 0.2)
+    assert seconds.runs > 1000
+    assert len(seconds.wall) <= 16
+
+
 def test_the_terminal_names_the_method_however_few_the_ops(cli, file):
     said = cli("bench", str(file), "--no-memory", *QUICK)
     assert said.code == 0, said
