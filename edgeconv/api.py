@@ -22,7 +22,7 @@ from edgeconv.errors import (
 )
 from edgeconv.harness import Proof, Prover
 from edgeconv.pipeline import Chain, Emit, Event, Pool, Run, Step, silent
-from edgeconv.report import Report, assert_contract, build, manifest, publish, write_json
+from edgeconv.report import Report, TraceRecord, assert_contract, build, manifest, publish, write_json
 from edgeconv.source import PROBE_BATCH, InputSpec, ModelSource, parse_input, parse_reference
 from edgeconv.stage import make
 from edgeconv.stages import STAGES
@@ -201,7 +201,7 @@ def inspect(file: Path) -> dict[str, Any]:
 
 
 def trace(source: ModelSource, target: Target, settings: Settings, samples: int = 2) -> dict[str, Any]:
-    """Error by layer of a model's `.tflite`, which is built if it is not in the cache; see `edgeconv.harness.trace`.
+    """Error by layer of a model's `.tflite`, which is built if it is not in the cache, as a `TraceRecord`'s plain data.
 
     Args:
         source: the model.
@@ -239,7 +239,7 @@ def trace(source: ModelSource, target: Target, settings: Settings, samples: int 
             found = worker.run("edgeconv.harness.trace.job:trace", payload, who="the model")
     reference = "onnxruntime" if graph else "torch"
     about = {"model": source.name, "target": target.name, "sha256": last.artifact.digest, "reference": reference}
-    return {"schema_version": 1, **about, **found}
+    return TraceRecord(**about, **found).model_dump(mode="json")
 
 
 def run(

@@ -94,7 +94,7 @@ def bench(
     from edgeconv.harness.devices import Order
     from edgeconv.harness.devices import check as check_device
     from edgeconv.harness.files import ModelFile, look, runtime_for
-    from edgeconv.report import BenchRecord, measuring
+    from edgeconv.report import BenchList, BenchRecord, measuring
 
     bench_flags.refuse_idle(context, device)
     found = [look(path) for path in files]
@@ -129,10 +129,8 @@ def bench(
     if page is not None:
         measuring.write_page(page, records)
     if as_json:
-        plain: list[Any] = [record.model_dump(mode="json") for record in records]
-        sys.stdout.write(
-            json.dumps(plain[0] if len(plain) == 1 else {"results": plain}, indent=2, ensure_ascii=False) + "\n"
-        )
+        whole = records[0] if len(records) == 1 else BenchList(results=records)
+        sys.stdout.write(json.dumps(whole.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
     elif device == "host":
         show.bench(records)
     else:

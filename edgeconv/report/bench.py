@@ -142,6 +142,13 @@ class BenchRecord(Row):
     seconds: float = Field(description="wall time of all measurements of this record")
 
 
+class BenchList(Row):
+    """What `edgeconv bench` prints for several files or runtimes."""
+
+    schema_version: int = SCHEMA_VERSION
+    results: list[BenchRecord] = Field(description="one a file and runtime, in the order in which they were named")
+
+
 def record(file: Any, device: str, host: dict[str, Any], seconds: float, found: dict[str, Any]) -> BenchRecord:
     """The record of what was found.
 
@@ -165,3 +172,8 @@ def failure(error: EdgeconvError) -> dict[str, Any]:
 def bench_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of the record."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **BenchRecord.model_json_schema()}
+
+
+def bench_list_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of several records."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **BenchList.model_json_schema()}

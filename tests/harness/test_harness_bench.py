@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeconv.report import bench_schema
+from edgeconv.report import bench_list_schema, bench_schema
 from scripts.selftest_models import conv_chain
 
 QUICK = ("--min-runs", "5", "--min-seconds", "0")
@@ -112,7 +112,9 @@ def test_one_broken_file_does_not_keep_the_others_from_being_measured(cli, file,
     (tmp_path / "cut.tflite").write_bytes(file.read_bytes()[:500])
     said = cli("bench", "cut.tflite", str(file), "--json", *QUICK)
     assert said.code == 33
-    first, second = json.loads(said.out)["results"]
+    data = json.loads(said.out)
+    jsonschema.validate(data, bench_list_schema())
+    first, second = data["results"]
     assert first["error"]["error"] == "MeasurementError"
     assert first["latency"] is None
     assert second["latency"]["p50_ms"] > 0

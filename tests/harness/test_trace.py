@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, save
 
 from edgeconv.harness.trace.match import distinct, match, upstream
 from edgeconv.harness.trace.points import Fed, Point, Tensor, laid, layouts, unlaid
+from edgeconv.report import trace_schema
 from tests.rewrite.helpers import model as onnx_model
 
 RNG = np.random.default_rng(0)
@@ -183,6 +185,8 @@ def chain(path, *, ruined):
 def test_a_planted_fault_of_an_onnx_model_is_on_top(cli, tmp_path, ruined):
     chain(tmp_path / "chain.onnx", ruined=ruined)
     found = json.loads(cli("trace", "chain.onnx", "--json", "--samples", "1").out)
+    jsonschema.validate(found, trace_schema())
+    assert found["schema_version"] == 1
     assert found["reference"] == "onnxruntime"
     top = found["rows"][0]
     assert (top["module"], top["op"], top["weights"]) == (f"conv{ruined}", "CONV_2D", "INT8")
