@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -182,18 +183,24 @@ class TfSavedModel:
 
 
 class _Tflite:
-    """Common to both TFLite interpreters; XNNPACK is on, as both have it by default."""
+    """Common to both TFLite interpreters; XNNPACK is on, as both have it by default, or with `plain` off."""
 
-    def __init__(self, interpreter_class: Any, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, *, plain: bool = False) -> None:
         self._file = path.name
+        library = importlib.import_module(self.module)
+        resolver = library.OpResolverType
+        kernels = resolver.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else resolver.AUTO
         try:
-            self._interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+            self._interpreter = library.Interpreter(
+                model_path=str(path), num_threads=threads, experimental_op_resolver_type=kernels
+            )
         except (RuntimeError, ValueError) as error:
             raise MeasurementError(
                 f"{self.label} does not load {self._file}: {_first_line(error)}", hint=_LOADS
             ) from error
 
     label: ClassVar[str] = ""
+    module: ClassVar[str] = ""
 
     def prepare(self) -> None:
         """See Runtime."""
@@ -260,11 +267,6 @@ class TfliteRuntime(_Tflite):
     module: ClassVar[str] = "tflite_runtime.interpreter"
     label = "tflite-runtime"
 
-    def __init__(self, path: Path, threads: int) -> None:
-        from tflite_runtime.interpreter import Interpreter
-
-        super().__init__(Interpreter, path, threads)
-
 
 class LiteRt(_Tflite):
     """LiteRT, TFLite's successor."""
@@ -272,11 +274,6 @@ class LiteRt(_Tflite):
     distributions: ClassVar[tuple[str, ...]] = ("ai-edge-litert",)
     module: ClassVar[str] = "ai_edge_litert.interpreter"
     label = "LiteRT"
-
-    def __init__(self, path: Path, threads: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        super().__init__(Interpreter, path, threads)
 
 
 class Relaid:

@@ -93,30 +93,30 @@ def save(path, **arrays):
 
 
 @pytest.mark.parametrize(
-    ("error", "dtype", "dynamic", "verdict"),
+    ("error", "dtype", "bound", "verdict"),
     [
-        (0, np.float32, False, "equal"), (1e-4, np.float32, False, "close"), (1e-2, np.float32, False, "differs"),
-        (1e-2, np.float32, True, "close"), (1e-1, np.float32, True, "differs"), (0, np.int8, True, "equal"),
-        (1, np.int8, True, "differs"), (np.nan, np.float32, True, "differs"),
+        (0, np.float32, 60, "equal"), (1e-4, np.float32, 60, "close"), (1e-2, np.float32, 60, "differs"),
+        (1e-2, np.float32, 30, "close"), (1e-1, np.float32, 30, "differs"), (0, np.int8, 30, "equal"),
+        (1, np.int8, 30, "differs"), (np.nan, np.float32, 30, "differs"),
     ],
 )  # fmt: skip
-def test_floats_within_the_tolerance_are_close_and_integers_must_be_equal(tmp_path, error, dtype, dynamic, verdict):
+def test_floats_within_the_tolerance_are_close_and_integers_must_be_equal(tmp_path, error, dtype, bound, verdict):
     wanted = np.full((1, 100), 100 if dtype is np.int8 else 1, dtype)
     found = wanted.copy()
     found += np.asarray(error, dtype) if np.isfinite(error) else 0
     if not np.isfinite(error):
         found[0, 0] = error
     files = save(tmp_path / "a.npz", y=wanted), save(tmp_path / "b.npz", y=found)
-    assert host.compare(*files, "litert 2.3", dynamic=dynamic).verdict == verdict
+    assert host.compare(*files, "litert 2.3", bound).verdict == verdict
 
 
 def test_the_worst_output_decides_and_outputs_must_be_the_same_ones(tmp_path):
     one, two = np.ones(3, np.float32), np.ones(3, np.float32) * 2
     wanted, found = save(tmp_path / "a.npz", x=one, y=one), save(tmp_path / "b.npz", x=one, y=two)
-    result = host.compare(wanted, found, "litert 2.3", dynamic=False)
+    result = host.compare(wanted, found, "litert 2.3", 60)
     assert result.verdict == "differs"
     assert result.outputs["x"].verdict == "equal"
     with pytest.raises(MeasurementError, match="gives the outputs"):
-        host.compare(wanted, save(tmp_path / "c.npz", x=one), "litert 2.3", dynamic=False)
+        host.compare(wanted, save(tmp_path / "c.npz", x=one), "litert 2.3", 60)
     with pytest.raises(MeasurementError, match=r"float32\[2\]"):
-        host.compare(wanted, save(tmp_path / "d.npz", x=one[:2], y=one), "litert 2.3", dynamic=False)
+        host.compare(wanted, save(tmp_path / "d.npz", x=one[:2], y=one), "litert 2.3", 60)

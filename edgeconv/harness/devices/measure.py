@@ -147,7 +147,7 @@ def _arm(device: str, name: str, order: Order, folder: Path) -> DeviceRecord:
         )
         warnings = ["qemu cannot count here: the instructions are x86-64's, by callgrind on the host"]
     computed = f"{order.runtime} {version_of(order.runtime)}"
-    equality = host.compare(wanted, found, computed, dynamic=told["dynamic_ops"] > 0)
+    equality = host.compare(wanted, found, computed, told["min_snr_db"])
     return DeviceRecord(
         device=device,
         kind="emulated",
@@ -205,7 +205,7 @@ def _adb(device: str, serial: str, order: Order, folder: Path) -> DeviceRecord:
         feeds, missing = runner.outputs(inputs, told["ends"], folder, found)
         latency = android.blocks(runner, feeds, order.repeats, order.cooldown, order.tell)
     computed = f"{order.runtime} {version_of(order.runtime)}"
-    equality = None if missing else host.compare(wanted, found, computed, dynamic=told["dynamic_ops"] > 0)
+    equality = None if missing else host.compare(wanted, found, computed, told["min_snr_db"])
     warnings = [f"outputs were not compared: {missing}"] if missing else _warnings(equality) if equality else []
     if missing and order.inputs:
         warnings.append("the times are of inputs that benchmark_model draws itself, not of --inputs")
