@@ -32,9 +32,8 @@ from edgeconv.harness.runtimes import RUNTIMES
 from edgeconv.report import bench as bench_record
 from edgeconv.report.bench import BenchRecord
 from edgeconv.report.compare import CompareRecord
-from edgeconv.report.publish import write_json
 from edgeconv.source import ModelSource
-from edgeconv.store import os_error
+from edgeconv.store import files, os_error
 
 
 def bench(
@@ -106,14 +105,15 @@ def bench_on(device: str, file: ModelFile, order: Order, out: Path | None = None
 
 
 def _keep(record: BenchRecord, out: Path, name: str, samples: list[int] | None = None) -> None:
-    """Write a record as NAME.json. A failed one is NAME.failed.json: it must not take a good one's place."""
+    """Write a record as NAME.json, whole or not at all. A failed one is NAME.failed.json: it takes no good one's place."""
     good, failed = out / f"{name}.json", out / f"{name}.failed.json"
     with _writing(out, "--out"):
         out.mkdir(parents=True, exist_ok=True)
         if record.samples_file is not None:
             text = json.dumps({"unit": "ns", "samples": samples})  # on one line: nobody reads them
-            Path(record.samples_file).write_text(text + "\n", encoding="utf-8")
-        write_json(failed if record.error else good, record.model_dump(mode="json"))
+            files.replace(Path(record.samples_file), f"{text}\n".encode())
+        text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        files.replace(failed if record.error else good, f"{text}\n".encode())
         if not record.error:
             failed.unlink(missing_ok=True)
 

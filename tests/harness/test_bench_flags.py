@@ -1,6 +1,7 @@
 """What a device cannot hold to is refused, and nothing that was measured is lost to somebody's slip."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -85,6 +86,10 @@ def test_a_failed_rerun_leaves_the_good_record(cli, file, tmp_path):
     text = good.read_text()
     assert cli("bench", "net.tflite", *QUICK, "--time-limit", "0.1").code == 23
     assert good.read_text() == text
+    full = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))}  # the record is longer
+    cli.refuses("bench", "net.tflite", *QUICK, code=31, **full)
+    assert good.read_text() == text
+    assert [path.name for path in good.parent.iterdir() if path.name.startswith(".")] == []
     failed = good.with_suffix(".failed.json")
     assert json.loads(failed.read_text())["error"]["error"] == "StageTimeout"
     assert cli("bench", "net.tflite", *QUICK).code == 0

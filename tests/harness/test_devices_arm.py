@@ -148,6 +148,24 @@ def test_counts_repeat_and_the_processors_differ(machine, digits, runtime):
 
 
 @pytest.mark.slow
+def test_the_command_keeps_a_record_and_draws_a_page(cli, machine, digits, tmp_path):
+    said = cli("bench", str(digits), "-d", "arm:cortex-a53", "--repeats", "1", "--json", "--html", "arm.html")
+    assert said.code == 0, said
+    record = json.loads(said.out)
+    (kept,) = (tmp_path / "benchmarks").iterdir()
+    assert kept.name == f"digits-{record['sha256'][:8]}.litert.arm-cortex-a53.json"
+    assert json.loads(kept.read_text()) == record
+    (image,) = record["inputs"]
+    assert (image["name"], image["source"], image["high"]) == ("image", "manifest", 1.0)
+    assert [row["shape"] for row in record["outputs"]] == [[1, 10]]
+    page = (tmp_path / "arm.html").read_text()
+    assert f"<td>an invoke</td><td>{record['instructions_per_invoke']:,}</td>" in page
+    assert "What it is not: a time" in page
+    assert "Instructions of an invoke by function" in page
+    assert f"<td>{record['outputs'][0]['name']}</td><td>float32</td>" in page
+
+
+@pytest.mark.slow
 def test_callgrind_counts_this_machine(digits):
     if not shutil.which("valgrind"):
         with pytest.raises(DeviceMissing, match="no valgrind"):
