@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from edgeconv.errors import DeviceMissing, DeviceRefused, MeasurementError, UsageError
 from edgeconv.harness import devices
 from edgeconv.harness.devices import android
+from edgeconv.rewrite import flatbuffer
 from edgeconv.stage import Job, to_payload
 from edgeconv.stages import SavedModel, Tflite
 from edgeconv.worker import Worker
@@ -24,10 +25,13 @@ from tests.rewrite.helpers import model
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """A small convolution as a .tflite."""
-    folder = tmp_path_factory.mktemp("conv")
     weight = np.random.default_rng(0).standard_normal((16, 3, 3, 3)).astype(np.float32)
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])]
     proto = model(nodes, {"x": (TensorProto.FLOAT, [1, 3, 8, 8])}, ["y"], {"w": weight}, opset=13)
+    return converted(proto, tmp_path_factory.mktemp("conv"))
+
+
+def converted(proto, folder):
     onnx.save(proto, folder / "net.onnx")
     with Worker() as worker:
         for stage, source, target in (
@@ -152,6 +156,23 @@ def test_a_runner_found_on_the_device_is_used(measure, phone):
     runner(phone.folder / "device/data/local/tmp")
     assert measure(runner=None).latency.p50_ms > 0
     assert phone.left() == ["benchmark_model"]  # the user's own stays
+
+
+def test_token_ids_stay_within_the_vocabulary_on_a_device_too(tmp_path):
+    table = np.ones((50, 8), np.float32)
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["y"])]
+    proto = model(nodes, {"ids": (TensorProto.INT64, [1, 16])}, ["y"], {"table": table}, opset=13)
+    path = converted(proto, tmp_path)
+    net = flatbuffer.read(path)
+    (graph,) = net.subgraphs
+    graph.operators = [op for op in graph.operators if flatbuffer.op_name(net, op) == "GATHER"]
+    graph.operators[0].inputs = [graph.operators[0].inputs[0], graph.inputs[0]]  # without what wraps negative ids
+    flatbuffer.write(net, path)
+    payload = {"runtime": "litert", "artifact": str(path), "inputs": None}
+    payload |= {"inputs_to": str(tmp_path / "in.npz"), "outputs_to": str(tmp_path / "out.npz")}
+    with Worker() as worker:
+        (ids,) = worker.run("edgeconv.harness.devices.host:outputs", payload)["inputs"]
+    assert (ids["low"], ids["high"]) == (0, 49)
 
 
 REFUSALS = [
