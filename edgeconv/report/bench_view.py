@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeconv.report.bench import BenchRecord
-from edgeconv.report.view import interval, milliseconds, size
+from edgeconv.report.view import interval, milliseconds, size, thinned
 
 
 def render(records: list[BenchRecord]) -> RenderableType:
@@ -23,6 +23,9 @@ def render(records: list[BenchRecord]) -> RenderableType:
         parts += _memory(record) + _ops(record)
     for record in timed:
         assert record.latency is not None
+        told = thinned(record.latency.conditions, record.latency.runs)
+        if told:
+            parts.append(Text(f"{Path(record.file).name} in {record.runtime}: {told}", style="dim"))
         parts += [
             Text(f"doubt: {Path(record.file).name} in {record.runtime}: {reason.text}", style="yellow")
             for reason in record.latency.trust.reasons

@@ -12,7 +12,7 @@ from edgeconv.report import device_page
 from edgeconv.report.bench import BenchRecord, Ops
 from edgeconv.report.charts import Bar, Tile, bars, course, distribution, treemap
 from edgeconv.report.html import dim, table
-from edgeconv.report.view import interval, milliseconds, size
+from edgeconv.report.view import interval, milliseconds, size, thinned
 
 #: Ops with a bar of their own; the rest share one.
 _BARS = 30
@@ -115,6 +115,8 @@ def _latency(record: BenchRecord) -> str:
     cells += [("95 % interval of p50", f"{interval(row.ci_low_ms, row.ci_high_ms)} ms"), ("runs", str(row.runs))]
     parts = ["<h3>Latency</h3>", table([name for name, _ in cells], [[value for _, value in cells]])]
     parts += [f'<p class="doubt">Not to be trusted: {escape(reason.text)}.</p>' for reason in row.trust.reasons]
+    told = thinned(row.conditions, row.runs)
+    parts += [dim(told)] if told else []
     samples = _samples(record)
     if samples:
         marks = [(name, value) for name, value in named.items() if value is not None and name in {"p50", "p90", "p99"}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +30,12 @@ def milliseconds(value: float | None) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """An interval in ms; empty for what was not measured."""
     return "" if low is None or high is None else f"{low:.3g} to {high:.3g}"
+
+
+def thinned(conditions: dict[str, Any], runs: int) -> str:
+    """That fewer samples were kept than invokes were timed; empty where all were."""
+    every = conditions.get("kept_every", 1)
+    return f"one in {every} of {runs:,} timed invokes was kept, evenly spaced" if every > 1 else ""
 
 
 def render(report: Report) -> RenderableType:

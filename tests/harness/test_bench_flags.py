@@ -1,10 +1,12 @@
 """What a device cannot hold to is refused, and nothing that was measured is lost to somebody's slip."""
 
 import json
+import os
 import resource
 
 import numpy as np
 import pytest
+from android_fakes import script
 
 from scripts.selftest_models import conv_chain
 
@@ -52,6 +54,13 @@ def test_limits_of_a_target_are_refused_on_a_device(cli, file, write):
     )
     says = "the target 'phone' limits niceness, memory_mb"
     cli.refuses("bench", str(file), "-d", "callgrind", "--target", "phone", code=2, says=says)
+
+
+def test_a_limit_that_was_given_holds_under_callgrind_as_given(cli, file, tmp_path):
+    script(tmp_path / "valgrind", "#!/bin/sh\n[ $1 = --version ] && echo valgrind-3 && exit\nexec sleep 100\n")
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    command = ("bench", str(file), "-d", "callgrind", "--time-limit", "8")
+    cli.refuses(*command, code=33, says="no result under callgrind within 8 s", env=environment)
 
 
 def test_inputs_that_do_not_fit_one_file_are_told_before_any_is_measured(cli, file, other, tmp_path):

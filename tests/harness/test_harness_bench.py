@@ -44,9 +44,23 @@ def test_a_record_holds_phases_latency_and_conditions_and_fits_its_schema(cli, f
 
 def test_more_invokes_than_are_kept_are_all_timed(cli, tmp_path):
     conv_chain(tmp_path / "net.tflite", 1, size=2, channels=1)
-    said = cli("bench", "net.tflite", "--min-runs", "210000", "--min-seconds", "0", "--no-ops", "--no-memory", "--json")
+    said = cli(
+        "bench",
+        "net.tflite",
+        "--min-runs",
+        "210000",
+        "--min-seconds",
+        "0",
+        "--no-ops",
+        "--no-memory",
+        "--html",
+        "x.html",
+    )
     assert said.code == 0, said
-    record = json.loads(said.out)
+    for text in (said.out, (tmp_path / "x.html").read_text()):
+        assert "one in 2 of 210,000 timed invokes was kept" in text
+    (kept,) = (path for path in (tmp_path / "benchmarks").iterdir() if "samples" not in path.name)
+    record = json.loads(kept.read_text())
     latency = record["latency"]
     assert latency["runs"] == 210_000
     assert latency["conditions"]["kept_every"] == 2
