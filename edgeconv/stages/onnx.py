@@ -98,12 +98,15 @@ def graph_of(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, 
     Raises:
         SourceError, StageError: the model cannot be had, or does not export.
     """
+    from onnx_ir.passes.common import NameFixPass
+
     from edgeconv.rewrite.base import run
     from edgeconv.rewrite.fold_batch_norm import FoldBatchNorm
     from edgeconv.rewrite.narrow_floats import NarrowFloats
 
     model, inputs, outputs, notes = _from_file(source) if source.kind == "onnx" else _from_torch(source)
     run(model, [FoldBatchNorm(), NarrowFloats()])  # before opset 13, which has some ops for float32 only
+    NameFixPass()(model)  # a file's nodes may have no names, and the quantizer tells nodes by them
     return model, inputs, outputs, notes
 
 

@@ -155,6 +155,7 @@ def test_a_model_left_in_training_mode_is_warned_of_by_name(cli, write):
 
 
 @pytest.mark.slow
+@pytest.mark.slice
 @pytest.mark.parametrize("opset", [11, 17])
 def test_an_onnx_file(cli, write, opset):
     write("targets/quick.toml", WHOLE)
