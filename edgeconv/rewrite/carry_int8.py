@@ -245,11 +245,8 @@ def _insert_dequantize(model: Any, graph: Any, index: int, integers: Array, scal
     make_int8(model, stored, integers, scale, axis)
     graph.tensors.append(stored)
     old.buffer = 0
-    dequantize = schema.OperatorT()
-    dequantize.opcodeIndex = flatbuffer.op_code(model, schema.BuiltinOperator.DEQUANTIZE, DEQUANTIZE_VERSION)
-    dequantize.inputs = [len(graph.tensors) - 1]
-    dequantize.outputs = [index]
-    graph.operators.insert(0, dequantize)
+    code = flatbuffer.op_code(model, schema.BuiltinOperator.DEQUANTIZE, DEQUANTIZE_VERSION)
+    graph.operators.insert(0, flatbuffer.operator(code, [len(graph.tensors) - 1], index))
 
 
 def drop_unused_buffers(model: Any) -> None:

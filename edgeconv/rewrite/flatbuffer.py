@@ -152,18 +152,33 @@ def add_buffer(model: Any, array: Array) -> int:
     return len(model.buffers) - 1
 
 
+def operator(code: int, inputs: list[int], output: int, options: Any = None) -> Any:
+    """An operator with one output, not yet in the graph.
+
+    Args:
+        code: index of its operator code, from `op_code` or another operator.
+        inputs: indices of tensors.
+        output: index of a tensor.
+        options: the generated object for its builtin, such as SliceOptionsT; None for ops that have none.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    made = schema.OperatorT()
+    made.opcodeIndex, made.inputs, made.outputs = code, inputs, [output]
+    if options is not None:
+        kind = type(options).__name__.removesuffix("T")
+        made.builtinOptionsType, made.builtinOptions = getattr(schema.BuiltinOptions, kind), options
+    return made
+
+
 def reshape(model: Any, graph: Any, source: int, target: int, shape: list[int]) -> Any:
     """A RESHAPE operator from one tensor to another, not yet in the graph."""
     from ai_edge_litert import schema_py_generated as schema
 
     options = schema.ReshapeOptionsT()
     options.newShape = shape
-    op = schema.OperatorT()
-    op.opcodeIndex = op_code(model, schema.BuiltinOperator.RESHAPE, 1)
-    op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.ReshapeOptions, options
-    op.inputs = [source, add_constant(model, graph, np.array(shape, np.int32), b"")]
-    op.outputs = [target]
-    return op
+    bound = add_constant(model, graph, np.array(shape, np.int32), b"")
+    return operator(op_code(model, schema.BuiltinOperator.RESHAPE, 1), [source, bound], target, options)
 
 
 def _names(enum: Any) -> dict[int, str]:

@@ -123,16 +123,16 @@ class _Graph:
         whole = self._add([len(self.graph.tensors[source].shape)], schema.TensorType.INT32)
         options = schema.ShapeOptionsT()
         options.outType = schema.TensorType.INT32
-        self._emit("SHAPE", [source], whole, schema.BuiltinOptions.ShapeOptions, options)
+        self._emit("SHAPE", [source], whole, options)
         batch = self._add([1], schema.TensorType.INT32)
         ends = [self._const(np.array([n], np.int32)) for n in (axis, 1)]
-        self._emit("SLICE", [whole, *ends], batch, schema.BuiltinOptions.SliceOptions, schema.SliceOptionsT())
+        self._emit("SLICE", [whole, *ends], batch, schema.SliceOptionsT())
         parts = [values[:place], None, values[place + 1 :]]
         inputs = [batch if part is None else self._const(part) for part in parts if part is None or len(part)]
         joined = self._add([len(values)], schema.TensorType.INT32)
         concat = schema.ConcatenationOptionsT()
         concat.axis = 0
-        self._emit("CONCATENATION", inputs, joined, schema.BuiltinOptions.ConcatenationOptions, concat)
+        self._emit("CONCATENATION", inputs, joined, concat)
         return joined
 
     def _operand(self, op: Any, name: str, position: int, index: int) -> None:
@@ -169,10 +169,10 @@ class _Graph:
         axes = self._const(np.array([a for a in range(rank) if a != axis], np.int32))
         reduce = schema.ReducerOptionsT()
         reduce.keepDims = True
-        self._emit("REDUCE_MAX", [other, axes], total, schema.BuiltinOptions.ReducerOptions, reduce)
+        self._emit("REDUCE_MAX", [other, axes], total, reduce)
         nothing = self._const(np.zeros([1] * rank, np.float32))
-        self._emit("MUL", [total, nothing], zeros, schema.BuiltinOptions.MulOptions, schema.MulOptionsT())
-        self._emit("ADD", [zeros, one], result, schema.BuiltinOptions.AddOptions, schema.AddOptionsT())
+        self._emit("MUL", [total, nothing], zeros, schema.MulOptionsT())
+        self._emit("ADD", [zeros, one], result, schema.AddOptionsT())
         return result
 
     def _axis(self, tensor: Any) -> int | None:
@@ -204,14 +204,11 @@ class _Graph:
     def _const(self, array: Any) -> int:
         return flatbuffer.add_constant(self.model, self.graph, array, b"")
 
-    def _emit(self, name: str, inputs: list[int], output: int, kind: int, options: Any) -> None:
+    def _emit(self, name: str, inputs: list[int], output: int, options: Any) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
-        op = schema.OperatorT()
-        op.opcodeIndex = flatbuffer.op_code(self.model, getattr(schema.BuiltinOperator, name), 1)
-        op.inputs, op.outputs = inputs, [output]
-        op.builtinOptionsType, op.builtinOptions = kind, options
-        self.before.append(op)
+        code = flatbuffer.op_code(self.model, getattr(schema.BuiltinOperator, name), 1)
+        self.before.append(flatbuffer.operator(code, inputs, output, options))
 
     def _refused(self, op: Any, name: str) -> UnsupportedOp:
         module = (self.graph.tensors[int(op.outputs[0])].name or b"").decode()

@@ -179,15 +179,15 @@ def _seen(model: Any, graph: Any, image: int, reach: _Reach, steps: list[Any]) -
             flatbuffer.add_constant(model, graph, np.array(values, np.int32), b"")
             for values in (reach.begin, reach.extent)
         ]
-        kind = schema.BuiltinOptions.SliceOptions
-        steps.append(_op(model, "SLICE", [image, *bounds], target, kind, schema.SliceOptionsT()))
+        code = flatbuffer.op_code(model, schema.BuiltinOperator.SLICE, 1)
+        steps.append(flatbuffer.operator(code, [image, *bounds], target, schema.SliceOptionsT()))
         image = target
     if np.any(reach.zeros):
         grown = [n + sum(pair) for n, pair in zip(reach.extent, reach.zeros, strict=True)]
         target = flatbuffer.add_tensor(graph, grown, tensor.type, tensor.name)
         amounts = flatbuffer.add_constant(model, graph, np.array(reach.zeros, np.int32), b"")
-        kind = schema.BuiltinOptions.PadOptions
-        steps.append(_op(model, "PAD", [image, amounts], target, kind, schema.PadOptionsT()))
+        code = flatbuffer.op_code(model, schema.BuiltinOperator.PAD, 1)
+        steps.append(flatbuffer.operator(code, [image, amounts], target, schema.PadOptionsT()))
         image = target
     return image
 
@@ -202,9 +202,7 @@ def _weight(model: Any, graph: Any, stored: int, filters: Any, dequantize: Any) 
         return index
     graph.tensors[index].quantization = whole.quantization
     target = flatbuffer.add_tensor(graph, list(filters.shape), schema.TensorType.FLOAT32, whole.name)
-    step = schema.OperatorT()
-    step.opcodeIndex, step.inputs, step.outputs = dequantize.opcodeIndex, [index], [target]
-    graph.operators.insert(0, step)
+    graph.operators.insert(0, flatbuffer.operator(dequantize.opcodeIndex, [index], target))
     return target
 
 
@@ -217,26 +215,14 @@ def _depthwise(op: Any, inputs: list[int], target: int) -> Any:
     options.strideH, options.strideW = old.strideH, old.strideW
     options.dilationHFactor, options.dilationWFactor = old.dilationHFactor, old.dilationWFactor
     options.depthMultiplier = old.depthMultiplier
-    made = schema.OperatorT()
-    made.opcodeIndex, made.inputs, made.outputs = op.opcodeIndex, inputs, [target]
-    made.builtinOptionsType, made.builtinOptions = op.builtinOptionsType, options
-    return made
+    return flatbuffer.operator(op.opcodeIndex, inputs, target, options)
 
 
 def _add(model: Any, left: int, right: int, target: int) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
-    return _op(model, "ADD", [left, right], target, schema.BuiltinOptions.AddOptions, schema.AddOptionsT())
-
-
-def _op(model: Any, builtin: str, inputs: list[int], target: int, kind: int, options: Any) -> Any:
-    from ai_edge_litert import schema_py_generated as schema
-
-    made = schema.OperatorT()
-    made.opcodeIndex = flatbuffer.op_code(model, getattr(schema.BuiltinOperator, builtin), 1)
-    made.inputs, made.outputs = inputs, [target]
-    made.builtinOptionsType, made.builtinOptions = kind, options
-    return made
+    code = flatbuffer.op_code(model, schema.BuiltinOperator.ADD, 1)
+    return flatbuffer.operator(code, [left, right], target, schema.AddOptionsT())
 
 
 def _drop_unread(model: Any, graph: Any) -> None:

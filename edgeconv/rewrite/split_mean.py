@@ -50,12 +50,10 @@ def _split(model: Any, graph: Any, op: Any) -> None:
     rows = flatbuffer.add_tensor(graph, shape, image.type, graph.tensors[int(op.outputs[0])].name)
     if image.shapeSignature is not None:
         graph.tensors[rows].shapeSignature = np.array([int(image.shapeSignature[0]), *shape[1:]], np.int32)
-    first = schema.OperatorT()
     axis = flatbuffer.add_constant(model, graph, np.array([1], np.int32), b"")
-    first.opcodeIndex, first.inputs, first.outputs = op.opcodeIndex, [int(op.inputs[0]), axis], [rows]
     options = schema.ReducerOptionsT()
     options.keepDims = True
-    first.builtinOptionsType, first.builtinOptions = op.builtinOptionsType, options
+    first = flatbuffer.operator(op.opcodeIndex, [int(op.inputs[0]), axis], rows, options)
     op.inputs = [rows, int(op.inputs[1])]
     at = next(position for position, other in enumerate(graph.operators) if other is op)
     graph.operators.insert(at, first)

@@ -38,11 +38,7 @@ def store_half(model: Any) -> int:
             half = flatbuffer.add_tensor(graph, list(array.shape), schema.TensorType.FLOAT16, tensor.name)
             graph.tensors[half].buffer = flatbuffer.add_buffer(model, array.astype(np.float16))
             tensor.buffer = 0
-            step = schema.OperatorT()
-            step.opcodeIndex = flatbuffer.op_code(
-                model, schema.BuiltinOperator.DEQUANTIZE, 3
-            )  # float16 since version 3
-            step.inputs, step.outputs = [half], [index]
-            graph.operators.insert(0, step)
+            code = flatbuffer.op_code(model, schema.BuiltinOperator.DEQUANTIZE, 3)  # float16 since version 3
+            graph.operators.insert(0, flatbuffer.operator(code, [half], index))
             count += 1
     return count
