@@ -162,3 +162,31 @@ def test_every_handlers_text_enters_the_stages_revision():
     folder = Path(onnx_tf_compat.__file__).parent
     modules = {f"edgeconv.stages.{path.stem}" for path in folder.glob("onnx_tf_*.py")}
     assert modules <= set(SavedModel.built_from)
+
+
+@pytest.mark.parametrize(
+    ("shape", "taken", "axis"),
+    [
+        ([2, 3, 5], [2, 3, 4], -1),
+        ([2, 3, 5], [2, 3, 4], 2),
+        ([2, 3, 5], [2, 2, 4], -1),
+        ([2, 3, 5], [2, 7, 5], 1),
+        ([2, 3, 5], [1, 4, 3], -2),
+        ([4, 3], [6, 2], 0),
+        ([5], [9], -1),
+    ],
+)
+@pytest.mark.parametrize("computed", [True, False])
+def test_gather_elements(shape, taken, axis, computed):
+    indices = RNG.integers(-shape[axis], shape[axis], taken)
+    nodes = [helper.make_node("GatherElements", ["x", "i"], ["y"], axis=axis)]
+    if computed:  # depends on the input, and is what it was
+        nodes = [
+            helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+            helper.make_node("Mul", ["most", "zero"], ["none"]),
+            helper.make_node("Cast", ["none"], ["whole"], to=TensorProto.INT64),
+            helper.make_node("Add", ["whole", "known"], ["i"]),
+            *nodes,
+        ]
+    constants = {"known": indices, "zero": np.float32(0)} if computed else {"i": indices}
+    agrees(nodes, shape, constants)
