@@ -213,9 +213,11 @@ def _twin(model: Any, places: list[_Place], rounded: dict[str, Array], shapes: d
         rank = len(shapes[place.output])
         axes = list(range(rank - 1)) if node.op_type == "MatMul" else [0, *range(2, rank)]
         mean = f"{place.output}_rounding_mean"
-        twin.graph.node.extend(
-            [second, helper.make_node("ReduceMean", [second.output[0]], [mean], axes=axes, keepdims=0)]
-        )
+        if axes:
+            average = helper.make_node("ReduceMean", [second.output[0]], [mean], axes=axes, keepdims=0)
+        else:  # the product of a vector is one for each channel already
+            average = helper.make_node("Identity", [second.output[0]], [mean])
+        twin.graph.node.extend([second, average])
         twin.graph.output.append(helper.make_tensor_value_info(mean, onnx.TensorProto.FLOAT, None))
     return twin
 

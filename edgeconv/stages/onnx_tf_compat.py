@@ -124,6 +124,7 @@ def concrete_function(model: Any, opset: int, on_refusal: Callable[[Any, BaseExc
     kinds = {
         value.name: data_type.onnx2tf(value.type.tensor_type.elem_type)
         for value in [*model.graph.value_info, *model.graph.output]
+        if value.type.tensor_type.elem_type  # a sequence of tensors has none
     }
     variables = TFModuleHelper._create_handlers_variables_for_graph(table, model.graph, dict(weights))
 

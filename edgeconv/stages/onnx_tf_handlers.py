@@ -77,6 +77,7 @@ def register() -> None:
         onnx_tf_pool,
         onnx_tf_resize,
         onnx_tf_scan,
+        onnx_tf_gather,
         onnx_tf_scatter,
         onnx_tf_select,
         onnx_tf_slice,
@@ -87,6 +88,7 @@ def register() -> None:
     onnx_tf_pad.define()
     onnx_tf_slice.define()
     onnx_tf_scan.define()
+    onnx_tf_gather.define()
     onnx_tf_scatter.define()
     onnx_tf_loop.define()
     onnx_tf_math.define()

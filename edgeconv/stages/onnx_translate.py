@@ -28,6 +28,9 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten._adaptive_avg_pool3d.default: _adaptive_avg_pool3d,
         aten._cdist_forward.default: _cdist,
         aten._pdist_forward.default: _pdist,
+        aten.hstack.default: _hstack,
+        aten.vstack.default: _vstack,
+        **{getattr(aten, f"atleast_{rank}d").Sequence: _at_least(rank) for rank in (1, 2, 3)},
         **dict.fromkeys([getattr(bag, "default", bag) for bag in bags], _embedding_bag),
     }
 
@@ -111,6 +114,34 @@ def onnx_tensor(array: Any) -> Any:
     from onnx import numpy_helper
 
     return numpy_helper.from_array(array)
+
+
+def _hstack(tensors: Sequence[Any]) -> Any:
+    """For the exporter's loop over a sequence of tensors, as the next ones are."""
+    from onnxscript import opset18 as op
+
+    return op.Concat(*(_of_rank(tensor, 1) for tensor in tensors), axis=0 if len(tensors[0].shape) < 2 else 1)
+
+
+def _vstack(tensors: Sequence[Any]) -> Any:
+    from onnxscript import opset18 as op
+
+    return op.Concat(*(_of_rank(tensor, 2) for tensor in tensors), axis=0)
+
+
+def _at_least(rank: int) -> Callable[..., Any]:
+    return lambda tensors: [_of_rank(tensor, rank) for tensor in tensors]
+
+
+def _of_rank(x: Any, rank: int) -> Any:
+    """With as many axes of size 1 as PyTorch's atleast_1d, _2d, _3d add: in front, but for 3-D the last one behind."""
+    from onnxscript import opset18 as op
+
+    missing = rank - len(x.shape)
+    if missing <= 0:
+        return x
+    axes = list(range(missing)) if rank < 3 else [0, 2][-missing:] if missing < 3 else [0, 1, 2]
+    return op.Unsqueeze(x, axes)
 
 
 def _hypot(x: Any, y: Any) -> Any:

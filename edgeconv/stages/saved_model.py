@@ -39,6 +39,7 @@ class SavedModel(Stage):
         "edgeconv.rewrite",
         "edgeconv.stages.onnx_tf_compat",
         "edgeconv.stages.onnx_tf_conv",
+        "edgeconv.stages.onnx_tf_gather",
         "edgeconv.stages.onnx_tf_handlers",
         "edgeconv.stages.onnx_tf_loop",
         "edgeconv.stages.onnx_tf_math",

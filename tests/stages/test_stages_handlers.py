@@ -190,3 +190,21 @@ def test_gather_elements(shape, taken, axis, computed):
         ]
     constants = {"known": indices, "zero": np.float32(0)} if computed else {"i": indices}
     agrees(nodes, shape, constants)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.BOOL])
+@pytest.mark.parametrize(
+    ("shape", "indices", "batch"),
+    [
+        ([4, 3], [[1], [-1], [0]], 0),
+        ([4, 3], [[[1, 2]], [[-1, -3]]], 0),
+        ([2, 4, 3], [[[1], [-1]], [[0], [3]]], 1),
+        ([2, 4, 3], [[1, -1], [0, 2]], 1),
+        ([2, 2, 3, 4], [[[[2]], [[0]]], [[[-1]], [[1]]]], 2),
+    ],
+)
+def test_gather_nd(kind, shape, indices, batch):
+    node = helper.make_node("GatherND", ["x", "i"], ["y"], batch_dims=batch)
+    function = agrees([node], shape, {"i": np.array(indices, np.int64)}, kind=kind)
+    assert "GatherV2" in ops_of(function)
+    assert not {"While", "StatelessWhile"} & ops_of(function)

@@ -1,0 +1,98 @@
+"""GatherElements and GatherND for onnx-tf, as TFLite's GATHER.
+
+Its own GatherElements takes no axis that is counted from the end. Its own GatherND looks for indices out of bounds in a loop:
+a WHILE in the .tflite, and with one LiteRT 2.3 was seen to compute from inputs of earlier calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeconv.stages.onnx_tf_handlers import refuse
+
+keep: list[Any] = []
+
+
+def define() -> None:
+    """Register the handlers."""
+    from onnx_tf.handlers.backend_handler import BackendHandler
+    from onnx_tf.handlers.handler import onnx_op
+
+    @onnx_op("GatherElements")
+    class GatherElements(BackendHandler):
+        @classmethod
+        def version_11(cls, node: Any, **kwargs: Any) -> list[Any]:
+            return [_elements(node, kwargs["tensor_dict"])]
+
+        @classmethod
+        def version_13(cls, node: Any, **kwargs: Any) -> list[Any]:
+            return [_elements(node, kwargs["tensor_dict"])]
+
+    @onnx_op("GatherND")
+    class GatherND(BackendHandler):
+        @classmethod
+        def version_11(cls, node: Any, **kwargs: Any) -> list[Any]:
+            return [_slices(node, kwargs["tensor_dict"])]
+
+        @classmethod
+        def version_12(cls, node: Any, **kwargs: Any) -> list[Any]:
+            return [_slices(node, kwargs["tensor_dict"])]
+
+        @classmethod
+        def version_13(cls, node: Any, **kwargs: Any) -> list[Any]:
+            return [_slices(node, kwargs["tensor_dict"])]
+
+    keep.extend([GatherElements, GatherND])
+
+
+def from_start(indices: Any, length: Any) -> Any:
+    """Indices as int32, those below zero counted from the end; `length` broadcasts."""
+    import tensorflow as tf
+
+    where = tf.cast(indices, tf.int32)
+    return tf.where(where < 0, where + length, where)
+
+
+def _elements(node: Any, tensors: dict[str, Any]) -> Any:
+    """Along the last axis of equal others: one GATHER, row by row. Else a GATHER from the elements numbered through."""
+    import numpy as np
+    import tensorflow as tf
+
+    data, indices, shape, taken = _known(node, tensors)
+    axis = int(node.attrs.get("axis", 0)) % len(shape)
+    where = from_start(indices, shape[axis])
+    if axis == len(shape) - 1 and taken[:-1] == shape[:-1]:
+        return tf.gather(data, where, axis=axis, batch_dims=axis)
+    steps = [int(np.prod(shape[a + 1 :])) for a in range(len(shape))]
+    others = sum(grid * steps[a] for a, grid in enumerate(np.indices(taken)) if a != axis)
+    number = where * steps[axis] + np.broadcast_to(others, taken).astype(np.int32)
+    return tf.gather(tf.reshape(data, [-1]), number)
+
+
+def _slices(node: Any, tensors: dict[str, Any]) -> Any:
+    """A GATHER from the slices numbered through."""
+    import numpy as np
+    import tensorflow as tf
+
+    data, indices, shape, taken = _known(node, tensors)
+    batch, depth = int(node.attrs.get("batch_dims", 0)), taken[-1]
+    lengths = np.array(shape[batch : batch + depth], np.int32)
+    where = from_start(indices, lengths)
+    steps = np.array([int(np.prod(lengths[a + 1 :])) for a in range(depth)], np.int32)
+    number = tf.reshape(where, taken[:-1]) if depth == 1 else tf.reduce_sum(where * steps, -1)
+    if batch:
+        first = np.arange(int(np.prod(shape[:batch])), dtype=np.int32) * np.prod(lengths, dtype=np.int32)
+        number = number + first.reshape([*shape[:batch], *[1] * (len(taken) - 1 - batch)])
+    tail = shape[batch + depth :]
+    return tf.gather(tf.reshape(data, [int(np.prod(shape[: batch + depth])), *tail]), number)
+
+
+def _known(node: Any, tensors: dict[str, Any]) -> tuple[Any, Any, list[int], list[int]]:
+    """Data and indices, and their shapes."""
+    import tensorflow as tf
+
+    data, indices = (tf.convert_to_tensor(tensors[name]) for name in node.inputs)
+    shape, taken = data.shape.as_list(), indices.shape.as_list()
+    if None in shape or None in taken:
+        raise refuse(node, "its input or its indices have no fixed shape")
+    return data, indices, shape, taken
