@@ -48,6 +48,7 @@ from edgeconv.rewrite.legalize_space_to_depth import LegalizeSpaceToDepth
 from edgeconv.rewrite.legalize_split import LegalizeSplit
 from edgeconv.rewrite.legalize_swish import LegalizeSwish
 from edgeconv.rewrite.legalize_trilu import LegalizeTrilu
+from edgeconv.rewrite.legalize_where import LegalizeWhere
 
 IR_VERSION = 8  # onnx's own pairing for opset 13 is 7; 8 changes nothing for these graphs, and all runtimes read it
 
@@ -86,6 +87,7 @@ PASSES: tuple[NodePass, ...] = (
     LegalizeRange(),
     LegalizeQuantizeLinear(),
     LegalizeInteger(),
+    LegalizeWhere(),
 )
 
 HANDLED: dict[str, str] = {op: one.name for one in PASSES for op in one.ops}
@@ -102,7 +104,7 @@ SAME: frozenset[str] = frozenset(
         "NegativeLogLikelihoodLoss", "OneHot", "PRelu", "Pow", "QLinearMatMul", "RandomNormal",
         "RandomNormalLike", "RandomUniform", "RandomUniformLike", "ReverseSequence", "Round", "Scan", "Selu",
         "Sin", "Sinh", "Size", "Softplus", "Softsign", "SplitToSequence", "Squeeze", "Tan", "ThresholdedRelu",
-        "TopK", "Transpose", "Unique", "Unsqueeze", "Where",
+        "TopK", "Transpose", "Unique", "Unsqueeze",
     }
 )
 # fmt: on

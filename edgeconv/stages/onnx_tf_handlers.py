@@ -70,6 +70,7 @@ def register() -> None:
     """Define the handler classes; onnx-tf finds them by itself from then on."""
     from edgeconv.stages import (
         onnx_tf_conv,
+        onnx_tf_gather,
         onnx_tf_loop,
         onnx_tf_math,
         onnx_tf_nms,
@@ -77,7 +78,6 @@ def register() -> None:
         onnx_tf_pool,
         onnx_tf_resize,
         onnx_tf_scan,
-        onnx_tf_gather,
         onnx_tf_scatter,
         onnx_tf_select,
         onnx_tf_slice,

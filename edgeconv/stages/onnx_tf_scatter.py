@@ -40,7 +40,5 @@ def _scatter(node: Any, tensors: dict[str, Any]) -> Any:
     ]
     full = tf.reshape(tf.stack(places, -1), [-1, len(shape)])
     landed = tf.scatter_nd(full, tf.ones([full.shape[0]], tf.float32), shape)
-    small = updates.dtype in (tf.bool, tf.int8, tf.uint8)
-    flat = tf.reshape(tf.cast(updates, tf.int32) if small else updates, [-1])
-    written = tf.scatter_nd(full, flat, shape)
-    return tf.where(landed > 0, tf.cast(written, data.dtype) if small else written, data)
+    written = tf.scatter_nd(full, tf.reshape(updates, [-1]), shape)
+    return tf.where(landed > 0, written, data)

@@ -218,6 +218,31 @@ def test_powers(base, power, number):
     check(proto, WidenIntegers(), feeds={name: feeds[name] for name in inputs}, tolerance=0)
 
 
+@pytest.mark.parametrize("kind", [T.BOOL, T.UINT8, T.INT8])
+@pytest.mark.parametrize("op", ["Pad", "ScatterND", "ScatterElements", "Slice", "Tile"])
+def test_data_is_moved_in_32_bits(op, kind):
+    constants = {
+        "Pad": {"pads": np.array([0, 1, 2, 0])},
+        "ScatterND": {"i": np.array([[1], [0]]), "u": np.ones((2, 3), helper.tensor_dtype_to_np_dtype(kind))},
+        "ScatterElements": {"i": np.array([[1, 0, 2]]), "u": np.ones((1, 3), helper.tensor_dtype_to_np_dtype(kind))},
+        "Slice": {"start": np.array([-1]), "end": np.array([-9]), "axis": np.array([1]), "step": np.array([-1])},
+        "Tile": {"times": np.array([2, 1])},
+    }[op]
+    axis = {"axis": 1} if op == "ScatterElements" else {}
+    node = helper.make_node(op, ["x", *constants], ["y"], **axis)
+    proto = model([node], {"x": (kind, [4, 3])}, {"y": kind}, constants, opset=13)
+    check(proto, WidenIntegers(), tolerance=0)
+
+
+def test_forward_slices_and_float_stay():
+    bounds = {name: np.array([n]) for name, n in (("start", 1), ("end", 3), ("axis", 0), ("step", 1))}
+    node = helper.make_node("Slice", ["x", *bounds], ["y"])
+    check(model([node], {"x": (T.BOOL, [4, 3])}, {"y": T.BOOL}, bounds, opset=13), WidenIntegers(), changed=0)
+    pad = helper.make_node("Pad", ["x", "pads"], ["y"])
+    pads = {"pads": np.array([0, 1, 2, 0])}
+    check(model([pad], {"x": (FLOAT, [4, 3])}, {"y": FLOAT}, pads, opset=13), WidenIntegers(), changed=0)
+
+
 def test_max_of_16_bits():
     kind = T.INT16
     inputs = {name: (kind, [5]) for name in "abc"}
