@@ -23,6 +23,8 @@ NETS = {
     "nn.Conv2d(48, 48, 3, groups=48))",
     "transposed": "nn.Sequential(nn.Conv2d(3, 24, 3), nn.ReLU(), nn.ConvTranspose2d(24, 8, 2, stride=2))",
     "linear": "nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 64), nn.ReLU(), nn.Linear(64, 32, bias=False))",
+    "vector": "nn.Sequential(nn.Conv2d(3, 24, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(0), nn.Linear(384, 64), "
+    "nn.ReLU(), nn.Linear(64, 32, bias=False))",
     "tokens": "nn.Sequential(nn.Flatten(2), nn.Linear(576, 64), nn.ReLU(), nn.Linear(64, 32, bias=False))",
 }
 

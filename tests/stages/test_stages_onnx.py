@@ -145,3 +145,32 @@ def test_another_opset_is_refused(tmp_path):
     source = module_source(tmp_path, "def make():\n    return nn.Linear(2, 2).eval(), (torch.rand(1, 2),)\n")
     with pytest.raises(StageError, match="opset 18"):
         run_stages(source, [Onnx(opset=18)], tmp_path / "out")
+
+
+def test_stacks_need_no_sequences(tmp_path):
+    path = export(
+        tmp_path,
+        """
+class Net(nn.Module):
+    def forward(self, table, row):
+        total = table.sum()
+        one, two = torch.atleast_3d(row, table)
+        return (
+            torch.hstack((table, table * 2)), torch.hstack((row, row)), torch.hstack((total, total)),
+            torch.vstack((row, row * 2)), torch.vstack((table, table)), *torch.atleast_2d(row, table), one, two,
+        )
+
+def make():
+    return Net().eval(), {"table": torch.rand(2, 3), "row": torch.rand(3)}
+""",
+    )
+    table, row = np.arange(6, dtype=np.float32).reshape(2, 3), np.arange(3, dtype=np.float32)
+    total = table.sum()
+    wanted = [
+        np.hstack((table, table * 2)), np.hstack((row, row)), np.hstack((total, total)),
+        np.vstack((row, row * 2)), np.vstack((table, table)), row[None], table, row[None, :, None], table[:, :, None],
+    ]  # fmt: skip
+    found = run(path, table=table, row=row)
+    assert [one.shape for one in found] == [one.shape for one in wanted]
+    assert all(np.allclose(a, b) for a, b in zip(found, wanted, strict=True))
+    assert not {node.op_type for node in onnx.load(path).graph.node} & {"SequenceMap", "ConcatFromSequence", "Loop"}
