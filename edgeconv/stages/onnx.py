@@ -158,11 +158,27 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
                 optimize=False, custom_translation_table=onnx_translate.table(),
             )  # fmt: skip
             run(program.model, [FoldBatchNorm()])  # before the optimizer does it in float32
+            _demand_equal_constants()
             program.optimize()
     except Exception as error:
         raise _export_error(error, loaded) from error
     notes = {"warnings": list(loaded.warnings)}
     return program.model, list(loaded.example), outputs, notes
+
+
+def _demand_equal_constants() -> None:
+    """Let the optimizer drop x + 0 and x * 1 only there.
+
+    Its patterns take 1e-10 for 0 and 1.000005 for 1, whichever x they meet: log(p + 1e-10) would be infinite at 0.
+    """
+    from onnxscript import rewriter
+    from onnxscript.rewriter import _pattern_ir
+
+    for rule in rewriter._DEFAULT_REWRITE_RULES:
+        for node in rule._target_pattern:
+            for value in node.inputs:
+                if isinstance(value, _pattern_ir.Constant) and value.value in (0, 1):
+                    value._rel_tol = value._abs_tol = 0.0
 
 
 def _export_error(error: BaseException, loaded: Any) -> StageError:

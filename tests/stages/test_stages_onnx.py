@@ -106,6 +106,28 @@ def make():
     assert [node.op_type for node in onnx.load(path).graph.node] == ["MatMul"]
 
 
+def test_tiny_addends_and_factors_near_one_stay(tmp_path):
+    path = export(
+        tmp_path,
+        """
+class Net(nn.Module):
+    def forward(self, x):
+        y = torch.relu(x)
+        return torch.log(y + 1e-10), 1 / (y - -1e-12), y * 1.000005, y / 0.999995, y + 0, y * 1.0
+
+def make():
+    return Net().eval(), (torch.rand(2, 3),)
+""",
+    )
+    log, inverse, more, still_more, *same = run(path, x=np.array([[0, 0, 0], [1, 1, 1]], np.float32))
+    np.testing.assert_allclose(log[0], np.log(1e-10), rtol=1e-6)
+    np.testing.assert_allclose(inverse[0], 1e12, rtol=1e-6)
+    np.testing.assert_allclose([more[1], still_more[1]], 1.000005, rtol=1e-7)
+    assert all((y[1] == 1).all() for y in same)
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert kinds.count("Add") + kinds.count("Mul") + kinds.count("Sub") <= 4  # what changes nothing is still dropped
+
+
 def test_a_model_in_training_mode_is_switched_and_named(tmp_path):
     source = module_source(
         tmp_path,
