@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeconv.stages.onnx_tf_handlers import refuse
+from edgeconv.stages.onnx_tf_handlers import constant_of, refuse
 
 keep: list[Any] = []
 
@@ -46,9 +46,13 @@ def define() -> None:
 
 
 def from_start(indices: Any, length: Any) -> Any:
-    """Indices as int32, those below zero counted from the end; `length` broadcasts."""
+    """Indices as int32, those below zero counted from the end; an array where they are constant. `length` broadcasts."""
+    import numpy as np
     import tensorflow as tf
 
+    known = constant_of(indices)
+    if known is not None:
+        return np.where(known < 0, known + length, known).astype(np.int32)
     where = tf.cast(indices, tf.int32)
     return tf.where(where < 0, where + length, where)
 

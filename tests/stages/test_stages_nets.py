@@ -158,6 +158,23 @@ def make():
     return Net(), {"x": torch.randn(3, 5), "where": torch.tensor([[2, 0, 1, 1, 2]])}
 """
 
+WRITES = """
+    def forward(self, x, where, row, column):
+        first = torch.zeros(4, 5)
+        first[row, column] = x[0]
+        second = torch.zeros(2, 6)
+        second[:, row] = x[:2]
+        third = torch.ones(4, 5, 2)
+        third[torch.tensor([0, -4, 3, 3, 1])] = x[1].view(5, 1, 1).expand(5, 5, 2)
+        hot = torch.zeros(3, 7).scatter(1, x.argmax(1, keepdim=True), 1.0)
+        counts = torch.zeros(6, dtype=torch.int64).scatter(0, row.clamp(min=0), where[0])
+        seen = (x > 0).index_put((row.clamp(0, 2),), torch.tensor(True))
+        return x.scatter(0, where, x[:2] * 2), x.scatter(1, where, x[:2] * 3), first, second, third, hot, counts, seen
+def make():
+    return Net(), {"x": torch.randn(3, 5), "where": torch.tensor([[2, 0, 1, 1, 2], [2, 0, 0, 1, 1]]),
+                   "row": torch.tensor([3, 0, -1, 2, -1]), "column": torch.tensor([1, 1, -4, 0, 1])}
+"""
+
 
 PLACES = """
     def forward(self, maps):
@@ -170,8 +187,8 @@ def make():
 
 @pytest.mark.parametrize(
     "text",
-    [PLACES, WINDOWS, SCATTER, SPECTROGRAM, BAGS, VOLUMES, SCALAR_INPUT, DIVISION_BY_AN_INPUT, SAME_NAME],
-    ids=["places", "windows", "scatter", "fourier", "bags", "volumes", "scalar", "division", "names"],
+    [PLACES, WINDOWS, SCATTER, WRITES, SPECTROGRAM, BAGS, VOLUMES, SCALAR_INPUT, DIVISION_BY_AN_INPUT, SAME_NAME],
+    ids=["places", "windows", "scatter", "writes", "fourier", "bags", "volumes", "scalar", "division", "names"],
 )
 def test_float_is_exact(text, tmp_path):
     snr, _ = through(text, tmp_path, quantized=False)
