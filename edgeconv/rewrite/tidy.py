@@ -12,6 +12,7 @@ from edgeconv.rewrite.drop_zero import DropZero
 from edgeconv.rewrite.fold_affine import FoldAffine
 from edgeconv.rewrite.fold_scale import FoldScale
 from edgeconv.rewrite.fold_shuffle import FoldShuffle
+from edgeconv.rewrite.fold_split import FoldSplit
 from edgeconv.rewrite.fuse_views import FuseViews
 from edgeconv.rewrite.infer_shapes import infer_shapes
 from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
@@ -46,13 +47,16 @@ def fold(model: ir.Model) -> None:
     import onnxscript.optimizer
     from onnx_ir.passes import common
 
-    onnxscript.optimizer.fold_constants(
-        model,
-        onnx_shape_inference=False,
-        input_size_limit=FOLDED_ELEMENTS,
-        output_size_limit=FOLDED_ELEMENTS >> 4,
-        should_fold=_is_scattered_into,
-    )
+    split = True
+    while split:  # what is computed from the parts is constant only now
+        onnxscript.optimizer.fold_constants(
+            model,
+            onnx_shape_inference=False,
+            input_size_limit=FOLDED_ELEMENTS,
+            output_size_limit=FOLDED_ELEMENTS >> 4,
+            should_fold=_is_scattered_into,
+        )
+        split = any(run(model, [FoldSplit()]).values())
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)

@@ -86,6 +86,25 @@ def test_gains_before_a_weight_leave_its_integers_alone(text, tmp_path):
     assert snr > 30
 
 
+QUERIES = """
+    def __init__(self):
+        super().__init__()
+        self.attention, self.place = nn.MultiheadAttention(16, 2, batch_first=True), nn.Linear(16, 8)
+        self.query = nn.Embedding(6, 32)
+    def forward(self, x):
+        where, query = self.query.weight.expand(1, 6, 32).chunk(2, -1)
+        return self.attention(query + where, x, x + 1, need_weights=False)[0], x[:, :, :8] + self.place(where).sigmoid()
+def make():
+    return spread(Net()), (torch.randn(1, 6, 16),)
+"""
+
+
+def test_what_is_cut_out_of_a_weight_is_quantized_and_what_is_computed_of_constants_is_not(tmp_path):
+    snr, notes = through(QUERIES, tmp_path, quantized=True)
+    assert notes["quantize"]["weights"] == notes["tflite"]["carried_exactly"] == 3  # of keys, values and the output
+    assert snr > 30
+
+
 SPECTROGRAM = """
     def forward(self, wave):
         spectrum = torch.stft(wave, 64, 32, window=torch.hann_window(64), return_complex=True)
