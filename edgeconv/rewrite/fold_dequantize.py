@@ -60,4 +60,5 @@ class FoldDequantize(NodePass):
         if scale.size > 1 and axis % shifted.ndim != out:
             return
         integers = np.moveaxis(shifted.astype(np.int16), out, 0)
-        self.weights.append(QuantizedWeight(constant.name or "", op, integers, scale, is_on_grid(integers, scale)))
+        on_grid, groups = is_on_grid(integers, scale), int(attr(users[0][0], "group", 1))
+        self.weights.append(QuantizedWeight(constant.name or "", op, integers, scale, on_grid, groups))

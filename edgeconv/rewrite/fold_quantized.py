@@ -27,6 +27,7 @@ class QuantizedWeight:
         scale: float32, one number or one an output channel.
         on_grid: symmetric and within [−127, 127] with 127 reached in every channel that is not all zero, which is
             TFLite's own int8 grid: such a weight can be carried without changing a single integer.
+        groups: of the conv that reads it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class QuantizedWeight:
     integers: Array
     scale: Array
     on_grid: bool
+    groups: int = 1
 
 
 class FoldQuantized(Pass):
@@ -77,7 +79,8 @@ class FoldQuantized(Pass):
         integers = q if is_conv or q.ndim < 2 else np.swapaxes(q, -1, -2)
         # the name may change once more (NameFixPass), the value object keeps it
         op = "Conv" if is_conv else "MatMul"
-        self.weights.append(QuantizedWeight(constant.name or "", op, integers, scale, is_on_grid(integers, scale)))
+        on_grid, groups = is_on_grid(integers, scale), int(attributes.get("group", 1))
+        self.weights.append(QuantizedWeight(constant.name or "", op, integers, scale, on_grid, groups))
         build.commit([result])
         return True
 

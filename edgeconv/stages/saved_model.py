@@ -176,6 +176,8 @@ def _describe(weight: Any, file: Path) -> dict[str, Any]:
         integers = np.moveaxis(integers, 1, -1)  # [O, I, H, W] → [O, H, W, I], TFLite's order
     elif integers.ndim > 2:
         integers = integers.reshape(-1, integers.shape[-1])
+    # a conv over volumes has no groups in TFLite: each stands alone there
+    parts = np.split(integers, weight.groups) if weight.op == "Conv" and integers.ndim == 5 else [integers]
     if not weight.on_grid:
         np.save(file, integers.astype(np.int8).reshape(integers.shape[0], -1))
     return {
@@ -185,4 +187,5 @@ def _describe(weight: Any, file: Path) -> dict[str, Any]:
         "elements": int(weight.integers.size),
         "integers": None if weight.on_grid else file.name,
         "digest": digest_of(integers, 0),
+        "parts": [digest_of(part, 0) for part in parts],
     }

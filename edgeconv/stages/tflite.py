@@ -104,7 +104,7 @@ class Tflite(Stage):
         carried: list[Any] = []
         if self.mode == "dynamic":
             dynamic = {"CONV_2D"} | ({"FULLY_CONNECTED"} if self._runtime() >= DYNAMIC_FULLY_CONNECTED_SINCE else set())
-            wanted = {entry["digest"]: _integers(job.source, entry) for entry in sidecar["quantized"]}
+            wanted = {k: v for entry in sidecar["quantized"] for k, v in _integers(job.source, entry).items()}
             carried = carry_int8.carry(model, wanted, dynamic, fastest=self.compute == "fastest")
         parted = split_depthwise.split(model)
         split_mean.split(model)
@@ -116,10 +116,12 @@ class Tflite(Stage):
         self._refuse_newer(op_versions.needs(model))
         carry_int8.drop_unused_buffers(model)
         flatbuffer.write(model, job.destination)
-        exact = {entry["digest"] for entry in sidecar["quantized"]} & {one.digest for one in carried}
+        came = {one.digest for one in carried}
         return {
             "quantized_weights": len(sidecar["quantized"]),
-            "carried_exactly": sum(entry["digest"] in exact for entry in sidecar["quantized"]),
+            "carried_exactly": sum(
+                entry["digest"] in came or came.issuperset(entry["parts"]) for entry in sidecar["quantized"]
+            ),
             "depthwise_split": parted,
             "float16_constants": halves,
             "ops_freed_of_the_batch": freed,
@@ -169,11 +171,15 @@ class Tflite(Stage):
         return tuple(int(part) for part in self.min_runtime.split(".")[:2])
 
 
-def _integers(saved_model: Path, entry: dict[str, Any]) -> Any:
-    """int8, [out, everything else], of a weight whose integers cannot be told from the float one; else None."""
+def _integers(saved_model: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    """By digest of a weight and its groups: int8, [out, everything else], if they cannot be told from the float one."""
     import numpy as np
 
-    return np.load((saved_model / SIDECAR).with_name(entry["integers"])) if entry["integers"] else None
+    if not entry["integers"]:
+        return dict.fromkeys([entry["digest"], *entry["parts"]])
+    whole = np.load((saved_model / SIDECAR).with_name(entry["integers"]))
+    parts = zip(entry["parts"], np.split(whole, len(entry["parts"])), strict=True)
+    return {entry["digest"]: whole, **dict(parts)}
 
 
 def _name_tensors(model: Any, places: dict[str, dict[str, str]]) -> None:

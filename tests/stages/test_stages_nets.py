@@ -105,6 +105,24 @@ def test_what_is_cut_out_of_a_weight_is_quantized_and_what_is_computed_of_consta
     assert snr > 30
 
 
+GROUPED_VOLUMES = """
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv3d(8, 8, (1, 3, 3), padding=(0, 1, 1), groups=4)
+        self.two = nn.Conv3d(8, 16, 3, groups=2)
+    def forward(self, volume):
+        return self.two(torch.relu(self.one(volume)))
+def make():
+    return spread(Net()), (torch.rand(1, 8, 3, 4, 5),)
+"""
+
+
+def test_small_groups_of_a_conv_over_volumes_keep_their_integers(tmp_path):
+    snr, notes = through(GROUPED_VOLUMES, tmp_path, quantized=True)
+    assert notes["quantize"]["weights"] == notes["tflite"]["carried_exactly"] == 2
+    assert snr > 30
+
+
 SPECTROGRAM = """
     def forward(self, wave):
         spectrum = torch.stft(wave, 64, 32, window=torch.hann_window(64), return_complex=True)
