@@ -212,6 +212,16 @@ def make():
                    "row": torch.tensor([3, 0, -1, 2, -1]), "column": torch.tensor([1, 1, -4, 0, 1])}
 """
 
+SAMPLES = """
+    def forward(self, volume, grid, image):
+        return (F.grid_sample(volume, grid, padding_mode="border", align_corners=True),
+                F.grid_sample(volume, grid * 1.3, padding_mode="reflection", align_corners=False),
+                F.grid_sample(image, grid[:, 0, :, :, :2] * 1.5, padding_mode="reflection", align_corners=False))
+def make():
+    grid = torch.rand(2, 3, 4, 5, 3) * 2 - 1
+    return Net(), {"volume": torch.rand(2, 3, 4, 5, 6), "grid": grid, "image": torch.rand(2, 3, 7, 9)}
+"""
+
 
 PLACES = """
     def forward(self, maps):
@@ -224,8 +234,32 @@ def make():
 
 @pytest.mark.parametrize(
     "text",
-    [PLACES, WINDOWS, SCATTER, WRITES, SPECTROGRAM, BAGS, VOLUMES, SCALAR_INPUT, DIVISION_BY_AN_INPUT, SAME_NAME],
-    ids=["places", "windows", "scatter", "writes", "fourier", "bags", "volumes", "scalar", "division", "names"],
+    [
+        PLACES,
+        WINDOWS,
+        SCATTER,
+        WRITES,
+        SAMPLES,
+        SPECTROGRAM,
+        BAGS,
+        VOLUMES,
+        SCALAR_INPUT,
+        DIVISION_BY_AN_INPUT,
+        SAME_NAME,
+    ],
+    ids=[
+        "places",
+        "windows",
+        "scatter",
+        "writes",
+        "sampled",
+        "fourier",
+        "bags",
+        "volumes",
+        "scalar",
+        "division",
+        "names",
+    ],
 )
 def test_float_is_exact(text, tmp_path):
     snr, _ = through(text, tmp_path, quantized=False)
