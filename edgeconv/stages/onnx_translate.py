@@ -28,6 +28,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten._adaptive_avg_pool3d.default: _adaptive_avg_pool3d,
         aten._cdist_forward.default: _cdist,
         aten._pdist_forward.default: _pdist,
+        aten.index_put.default: _index_put,
         aten.hstack.default: _hstack,
         aten.vstack.default: _vstack,
         **{getattr(aten, f"atleast_{rank}d").Sequence: _at_least(rank) for rank in (1, 2, 3)},
@@ -114,6 +115,29 @@ def onnx_tensor(array: Any) -> Any:
     from onnx import numpy_helper
 
     return numpy_helper.from_array(array)
+
+
+def _index_put(x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
+    """x[mask] = v, where v does not depend on how many there are, is a choice: the exporter's has shapes that depend on data."""
+    import onnx_ir as ir
+    import torch
+    from onnxscript import opset18 as op
+
+    usual = _exporters(torch.ops.aten.index_put.default)
+    masks = [place for place, index in enumerate(indices) if index is not None]
+    if len(masks) != 1 or indices[masks[0]].dtype != ir.DataType.BOOL or None in (x.shape, values.shape):
+        return usual(x, indices, values, accumulate)
+    mask = indices[masks[0]]
+    behind = len(x.shape) - masks[0] - len(mask.shape)
+    single = all(size == 1 for size in values.shape)
+    if not single and len(values.shape) > behind:
+        return usual(x, indices, values, accumulate)
+    if single and len(values.shape) > len(x.shape):
+        values = op.Reshape(values, op.Constant(value_ints=[1]))
+    if behind:
+        mask = op.Unsqueeze(mask, op.Constant(value_ints=[len(mask.shape) + axis for axis in range(behind)]))
+    chosen = op.CastLike(values, x)
+    return op.Where(mask, op.Add(x, chosen) if accumulate else chosen, x)
 
 
 def _hstack(tensors: Sequence[Any]) -> Any:

@@ -196,3 +196,30 @@ def make():
     assert [one.shape for one in found] == [one.shape for one in wanted]
     assert all(np.allclose(a, b) for a, b in zip(found, wanted, strict=True))
     assert not {node.op_type for node in onnx.load(path).graph.node} & {"SequenceMap", "ConcatFromSequence", "Loop"}
+
+
+def test_writing_where_a_mask_says_is_a_choice(tmp_path):
+    path = export(
+        tmp_path,
+        """
+class Net(nn.Module):
+    def forward(self, x, row, mask):
+        a, b, c, d = (x.clone() for _ in range(4))
+        a[x > 0.5] = -1.0
+        b[mask] = row
+        c[:, row > 0.5] = 7.0
+        d.index_put_((mask,), torch.tensor(1.0), accumulate=True)
+        return a, b, c, d
+
+def make():
+    return Net().eval(), {"x": torch.rand(4, 3), "row": torch.rand(3), "mask": torch.rand(4) > 0.5}
+""",
+    )
+    rng = np.random.default_rng(0)
+    x, row = rng.random((4, 3), dtype=np.float32), np.array([0.2, 0.9, 0.7], np.float32)
+    mask = np.array([True, False, False, True])
+    a, b, c, d = (x.copy() for _ in range(4))
+    a[x > 0.5], b[mask], c[:, row > 0.5], d[mask] = -1, row, 7, x[mask] + 1
+    for found, wanted in zip(run(path, x=x, row=row, mask=mask), (a, b, c, d), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert not {node.op_type for node in onnx.load(path).graph.node} & {"NonZero", "ScatterND"}
