@@ -173,7 +173,9 @@ def _places(model: Any, rounded: dict[str, Array]) -> Iterator[_Place]:
         if node.op_type != "MatMul":
             bias = _input(node, 2)
             if not bias or bias in shapes:
-                yield _Place(output, output, 2, shape[0] if node.op_type == "Conv" else shape[1])
+                groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+                channels = shape[0] if node.op_type == "Conv" else shape[1] * groups
+                yield _Place(output, output, 2, channels)
         elif len(shape) == 2:
             after = readers.get(output, [])
             adds = [add for add in after if add.op_type == "Add" and len(after) == 1 and output not in outputs]

@@ -38,6 +38,8 @@ class Onnx(Stage):
         "edgeconv.source",
         "edgeconv.stages.correct_bias",
         "edgeconv.stages.onnx_translate",
+        "edgeconv.stages.onnx_translate_adaptive",
+        "edgeconv.stages.onnx_translate_rnn",
     )
     worker: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("torch", "torch.onnx", "onnx_ir", "onnxscript")

@@ -13,6 +13,8 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """ONNX translation by ATen overload."""
     import torch
 
+    from edgeconv.stages import onnx_translate_adaptive, onnx_translate_rnn
+
     aten = torch.ops.aten
     bags = (
         aten.embedding_bag.default,
@@ -21,11 +23,19 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten._embedding_bag_forward_only,
     )
     return {
-        aten.rnn_tanh.input: _rnn_of("Tanh"),
-        aten.rnn_relu.input: _rnn_of("Relu"),
+        aten.rnn_tanh.input: onnx_translate_rnn.rnn_of("Tanh"),
+        aten.rnn_relu.input: onnx_translate_rnn.rnn_of("Relu"),
         aten.hypot.default: _hypot,
         aten.scaled_dot_product_attention.default: _attention_of(aten.scaled_dot_product_attention.default),
-        aten._adaptive_avg_pool3d.default: _adaptive_avg_pool3d,
+        aten._adaptive_avg_pool3d.default: onnx_translate_adaptive.avg_pool3d,
+        aten.adaptive_max_pool1d.default: onnx_translate_adaptive.max_pool,
+        aten.adaptive_max_pool2d.default: onnx_translate_adaptive.max_pool,
+        aten.adaptive_max_pool3d.default: onnx_translate_adaptive.max_pool,
+        aten.lstm.input: onnx_translate_rnn.lstm_of(lambda: _exporters(aten.lstm.input)),
+        aten.amin.default: _extreme_of("ReduceMin"),
+        aten.amax.default: _extreme_of("ReduceMax"),
+        aten.rrelu.default: _rrelu,
+        aten.rrelu_with_noise_functional.default: _rrelu_with_noise,
         aten._cdist_forward.default: _cdist,
         aten._pdist_forward.default: _pdist,
         aten.index_put.default: _index_put,
@@ -117,6 +127,33 @@ def onnx_tensor(array: Any) -> Any:
     return numpy_helper.from_array(array)
 
 
+def _extreme_of(name: str) -> Callable[..., Any]:
+    """The exporter's wants axes, without which PyTorch takes all."""
+
+    def extreme(x: Any, dim: Sequence[int] = (), keepdim: bool = False) -> Any:
+        from onnxscript import opset18 as op
+
+        axes = [dim] if isinstance(dim, int) else [int(axis) for axis in dim]
+        given = [op.Constant(value_ints=axes)] if axes else []
+        return getattr(op, name)(x, *given, keepdims=int(keepdim))
+
+    return extreme
+
+
+def _rrelu(x: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None) -> Any:
+    """An evaluated model takes the middle of the slopes."""
+    from onnxscript import opset18 as op
+
+    del training, generator  # drawn at random in training only, which the loader refuses
+    return op.LeakyRelu(x, alpha=(lower + upper) / 2)
+
+
+def _rrelu_with_noise(
+    x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None
+) -> tuple[Any, Any]:
+    return _rrelu(x, lower, upper, training, generator), noise
+
+
 def _index_put(x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
     """x[mask] = v, where v does not depend on how many there are, is a choice: the exporter's has shapes that depend on data."""
     import onnx_ir as ir
@@ -175,24 +212,6 @@ def _hypot(x: Any, y: Any) -> Any:
     return op.Sqrt(op.Add(op.Mul(x, x), op.Mul(y, y)))
 
 
-def _adaptive_avg_pool3d(x: Any, output_size: Sequence[int]) -> Any:
-    """One product with a matrix of shares an axis: windows may differ in size and overlap."""
-    import numpy as np
-    from onnxscript import opset18 as op
-
-    rank = len(x.shape)
-    sizes = [int(n) for n in x.shape[-3:]]
-    for axis, size, out in zip(range(rank - 3, rank), sizes, output_size, strict=True):
-        shares = np.zeros((size, out), np.float32)
-        for place in range(out):
-            first, last = place * size // out, -(-(place + 1) * size // out)
-            shares[first:last, place] = 1 / (last - first)
-        perm = [a for a in range(rank) if a != axis] + [axis]
-        x = op.MatMul(op.Transpose(x, perm=perm), op.Constant(value=_tensor(shares)))
-        x = op.Transpose(x, perm=[int(n) for n in np.argsort(perm)])
-    return x
-
-
 def _cdist(a: Any, b: Any, p: float, compute_mode: int | None = None) -> Any:
     """The p-norm of the difference of every row of a and every row of b."""
     from onnxscript import opset18 as op
@@ -228,36 +247,3 @@ def _tensor(array: Any) -> Any:
     import onnx_ir as ir
 
     return ir.tensor(array)
-
-
-def _rnn_of(activation: str) -> Callable[..., Any]:
-    """Keeps RNN a loop: the exporter writes every time step out, which took 270 ops for 30 steps."""
-    from onnxscript import opset18 as op
-
-    def rnn(
-        x: Any, hx: Any, params: Sequence[Any], has_biases: bool, num_layers: int, dropout: float, train: bool,
-        bidirectional: bool, batch_first: bool,
-    ) -> tuple[Any, Any]:  # fmt: skip
-        del dropout, train  # an evaluated model drops nothing
-        ways, each = (2 if bidirectional else 1), (4 if has_biases else 2)
-        current = op.Transpose(x, perm=[1, 0, 2]) if batch_first else x
-        last = []
-        for layer in range(num_layers):
-            mine = [params[(layer * ways + way) * each : (layer * ways + way + 1) * each] for way in range(ways)]
-            w, r = (op.Concat(*[op.Unsqueeze(one[n], [0]) for one in mine], axis=0) for n in (0, 1))
-            inputs = [current, w, r]
-            if has_biases:
-                biases = [op.Unsqueeze(op.Concat(one[2], one[3], axis=0), [0]) for one in mine]
-                inputs.append(op.Concat(*biases, axis=0))
-            sequence, state = op.RNN(
-                *inputs, initial_h=op.Slice(hx, [layer * ways], [(layer + 1) * ways], [0]),
-                direction="bidirectional" if bidirectional else "forward", hidden_size=hx.shape[2],
-                activations=[activation] * ways,
-            )  # fmt: skip
-            # [steps, directions, batch, hidden] → [steps, batch, directions · hidden]
-            current = op.Reshape(op.Transpose(sequence, perm=[0, 2, 1, 3]), [0, 0, -1])
-            last.append(state)
-        state = last[0] if num_layers == 1 else op.Concat(*last, axis=0)
-        return (op.Transpose(current, perm=[1, 0, 2]) if batch_first else current), state
-
-    return rnn

@@ -22,6 +22,8 @@ NETS = {
     "grouped": "nn.Sequential(nn.Conv2d(3, 24, 3, padding=1), nn.ReLU(), nn.Conv2d(24, 48, 5, groups=4), nn.ReLU(), "
     "nn.Conv2d(48, 48, 3, groups=48))",
     "transposed": "nn.Sequential(nn.Conv2d(3, 24, 3), nn.ReLU(), nn.ConvTranspose2d(24, 8, 2, stride=2))",
+    "transposed_groups": "nn.Sequential(nn.Conv2d(3, 24, 3), nn.ReLU(), nn.ConvTranspose2d(24, 48, 2, stride=2, groups=3, "
+    "bias=False), nn.ReLU(), nn.Conv2d(48, 8, 1))",
     "linear": "nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 24, 64), nn.ReLU(), nn.Linear(64, 32, bias=False))",
     "vector": "nn.Sequential(nn.Conv2d(3, 24, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(0), nn.Linear(384, 64), "
     "nn.ReLU(), nn.Linear(64, 32, bias=False))",
