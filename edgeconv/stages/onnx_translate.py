@@ -26,6 +26,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.rnn_tanh.input: onnx_translate_rnn.rnn_of("Tanh"),
         aten.rnn_relu.input: onnx_translate_rnn.rnn_of("Relu"),
         aten.hypot.default: _hypot,
+        aten.cumprod.default: _cumprod,
         aten.scaled_dot_product_attention.default: _attention_of(aten.scaled_dot_product_attention.default),
         aten._adaptive_avg_pool3d.default: onnx_translate_adaptive.avg_pool3d,
         aten.adaptive_max_pool1d.default: onnx_translate_adaptive.max_pool,
@@ -210,6 +211,24 @@ def _hypot(x: Any, y: Any) -> Any:
     from onnxscript import opset18 as op
 
     return op.Sqrt(op.Add(op.Mul(x, x), op.Mul(y, y)))
+
+
+def _cumprod(x: Any, dim: int, dtype: int = -1) -> Any:
+    """Each element times the one 1, 2, 4, … places before it: the exporter has none."""
+    from onnxscript import opset18 as op
+
+    shape, rank = x.shape, len(x.shape)
+    small = x.dtype is not None and x.dtype.name in {"BOOL", "INT8", "UINT8", "INT16", "INT32"}
+    if dtype != -1 or small:
+        x = op.Cast(x, to=dtype if dtype != -1 else 7)  # as PyTorch, integers as int64
+    if rank == 0:
+        return op.Identity(x)
+    axis, step = dim % rank, 1
+    while step < int(shape[axis]):
+        pads = [step if place == axis else 0 for place in range(2 * rank)]
+        before = op.Pad(op.Slice(x, [0], [-step], [axis]), pads, op.CastLike(1, x))
+        x, step = op.Mul(x, before), step * 2
+    return op.Identity(x) if step == 1 else x
 
 
 def _cdist(a: Any, b: Any, p: float, compute_mode: int | None = None) -> Any:

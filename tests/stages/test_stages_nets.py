@@ -222,6 +222,13 @@ def make():
     return Net(), {"volume": torch.rand(2, 3, 4, 5, 6), "grid": grid, "image": torch.rand(2, 3, 7, 9)}
 """
 
+PRODUCTS = """
+    def forward(self, x, n):
+        return x.cumprod(1), x[:, :1].cumprod(1), x[0, 0].cumprod(-1), n.cumprod(0), n.cumprod(1, dtype=torch.float32)
+def make():
+    return Net(), {"x": torch.rand(2, 11, 3) + 0.5, "n": torch.randint(-3, 4, (4, 5), dtype=torch.int32)}
+"""
+
 
 PLACES = """
     def forward(self, maps):
@@ -240,6 +247,7 @@ def make():
         SCATTER,
         WRITES,
         SAMPLES,
+        PRODUCTS,
         SPECTROGRAM,
         BAGS,
         VOLUMES,
@@ -253,6 +261,7 @@ def make():
         "scatter",
         "writes",
         "sampled",
+        "products",
         "fourier",
         "bags",
         "volumes",
