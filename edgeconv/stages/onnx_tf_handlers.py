@@ -77,6 +77,7 @@ def register() -> None:
         onnx_tf_pad,
         onnx_tf_pool,
         onnx_tf_resize,
+        onnx_tf_round,
         onnx_tf_scan,
         onnx_tf_scatter,
         onnx_tf_select,
@@ -95,6 +96,7 @@ def register() -> None:
     onnx_tf_nms.define()
     onnx_tf_select.define()
     onnx_tf_resize.define()
+    onnx_tf_round.define()
 
 
 def refuse(node: Any, why: str) -> UnsupportedOp:

@@ -47,6 +47,7 @@ class SavedModel(Stage):
         "edgeconv.stages.onnx_tf_pad",
         "edgeconv.stages.onnx_tf_pool",
         "edgeconv.stages.onnx_tf_resize",
+        "edgeconv.stages.onnx_tf_round",
         "edgeconv.stages.onnx_tf_scan",
         "edgeconv.stages.onnx_tf_scatter",
         "edgeconv.stages.onnx_tf_select",

@@ -229,6 +229,15 @@ def make():
     return Net(), {"x": torch.rand(2, 11, 3) + 0.5, "n": torch.randint(-3, 4, (4, 5), dtype=torch.int32)}
 """
 
+QUOTIENTS = """
+    def forward(self, x):
+        x = torch.arange(-300, 300) + (x - x)  # whole numbers, of which the converter knows nothing
+        return (torch.floor(x / 41), torch.ceil(x / 47), (x / 47).long(), torch.remainder(x, 41.0), x // 83,
+                torch.div(x, 47, rounding_mode="trunc"), torch.floor(x.view(1, 1, 1, 1, -1) / 41), torch.floor(x / 32))
+def make():
+    return Net(), (torch.rand(1, 600),)
+"""
+
 
 PLACES = """
     def forward(self, maps):
@@ -248,6 +257,7 @@ def make():
         WRITES,
         SAMPLES,
         PRODUCTS,
+        QUOTIENTS,
         SPECTROGRAM,
         BAGS,
         VOLUMES,
@@ -262,6 +272,7 @@ def make():
         "writes",
         "sampled",
         "products",
+        "quotients",
         "fourier",
         "bags",
         "volumes",
