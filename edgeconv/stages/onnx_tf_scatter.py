@@ -97,14 +97,14 @@ def _written(tf: Any, data: Any, places: Any, values: Any, *, distinct: bool) ->
         kept = np.sort(len(places) - 1 - np.unique(places[::-1], return_index=True)[1])
         if len(kept) < len(places):
             places, values = places[kept], tf.gather(values, kept)
-        return tf.tensor_scatter_nd_update(data, places[:, None], values)
+        return tf.tensor_scatter_nd_update(data, tf.reshape(places, [-1, 1]), values)
     places = tf.reshape(places, [-1])
     if not distinct and places.shape[0] > 1:
         places, order = tf.math.top_k(places, k=places.shape[0])  # of equal ones, the first comes first
         last = tf.concat([places[:-1] != places[1:], tf.constant([True])], 0)
         values = tf.gather(values, order)
         values = tf.where(tf.reshape(last, [-1] + [1] * (len(values.shape) - 1)), values, tf.zeros([], values.dtype))
-    written = tf.scatter_nd(places[:, None], values, data.shape)
-    landed = tf.scatter_nd(places[:, None], tf.ones([places.shape[0]], tf.float32), data.shape[:1])
+    written = tf.scatter_nd(tf.reshape(places, [-1, 1]), values, data.shape)
+    landed = tf.scatter_nd(tf.reshape(places, [-1, 1]), tf.ones([places.shape[0]], tf.float32), data.shape[:1])
     there = tf.reshape(landed > 0, [-1] + [1] * (len(data.shape) - 1))
     return tf.where(there, written, data)
