@@ -127,11 +127,33 @@ def carry(model: Any, wanted: dict[str, Array | None], dynamic: set[str], *, fas
         for op in graph.operators:
             for position, index in enumerate(op.inputs):
                 users[int(index)].append((op, position))
+        _part_by_op(model, graph, users)
         for index in sorted(users):
             carried = _carry_one(model, graph, index, users[index], wanted, dynamic, fastest=fastest)
             if carried is not None:
                 done.append(carried)
     return done
+
+
+def _part_by_op(model: Any, graph: Any, users: dict[int, list[tuple[Any, int]]]) -> None:
+    """A weight that ops of several kinds read, such as an embedding that is the last layer too, gets a tensor for each kind.
+
+    They share their buffer, and the integers that come in its place share one again.
+    """
+    for index in sorted(users):
+        if index < 0 or flatbuffer.constant(model, graph.tensors[index]) is None:
+            continue
+        kinds: dict[str, list[tuple[Any, int]]] = defaultdict(list)
+        for op, position in users[index]:
+            kinds[flatbuffer.op_name(model, op)].append((op, position))
+        for readers in list(kinds.values())[1:]:
+            old = graph.tensors[index]
+            twin = flatbuffer.add_tensor(graph, list(old.shape), old.type, old.name)
+            graph.tensors[twin].buffer = old.buffer
+            for op, position in readers:
+                op.inputs = [twin if place == position else int(other) for place, other in enumerate(op.inputs)]
+            users[twin] = readers
+            users[index] = [user for user in users[index] if user not in readers]
 
 
 def _carry_one(

@@ -306,3 +306,50 @@ def test_a_gelu_is_the_builtin_and_an_erf_alone_is_computed(tmp_path):
     assert ops.count("GELU") == 1
     assert ops.count("SIGN") == 1
     assert snr > 100
+
+
+TIED = """
+    def __init__(self):
+        super().__init__()
+        self.words, self.mix = nn.Embedding(120, 32), nn.Linear(32, 32)
+    def forward(self, ids):
+        x = self.words(ids) * 32**0.5
+        return (x + self.mix(x)) @ self.words.weight.T
+def make():
+    return spread(Net()), (torch.tensor([[0, 5, 119, 7]]),)
+"""
+
+
+def test_an_embedding_that_is_the_last_layer_too_is_carried_and_stored_once(tmp_path):
+    from edgeconv.rewrite import flatbuffer
+
+    snr, notes = through(TIED, tmp_path, quantized=True)
+    assert snr > 30
+    assert notes["tflite"]["carried_exactly"] == notes["tflite"]["quantized_weights"] >= 2
+    file = flatbuffer.read(tmp_path / "chain" / "model.tflite")
+    sizes = [len(buffer.data) for buffer in file.buffers if buffer.data is not None]
+    assert sizes.count(120 * 32) == 1
+    assert 4 * 120 * 32 not in sizes
+
+
+EVALUATED = """
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(12, 16, num_layers=2, bidirectional=True, proj_size=8, batch_first=True)
+        self.plain = nn.LSTM(16, 8, proj_size=4, bias=False)
+    def forward(self, x, image):
+        y, (h, c) = self.rnn(x)
+        z, _ = self.plain(y.transpose(0, 1))
+        wide, places = F.adaptive_max_pool2d(image, (3, 2), return_indices=True)
+        return (
+            y, h, c, z, wide, places, F.adaptive_max_pool2d(image, 4), F.adaptive_max_pool1d(image[:, :, 0], 3),
+            F.adaptive_max_pool3d(image[:, None], (2, 3, 5)), image.amin(), image.amax(), F.rrelu(image),
+        )
+def make():
+    return spread(Net()), (torch.randn(2, 5, 12), torch.randn(1, 4, 8, 12))
+"""
+
+
+def test_what_the_exporter_has_no_translation_for_is_exact(tmp_path):
+    snr, _ = through(EVALUATED, tmp_path, quantized=False)
+    assert snr > 100
