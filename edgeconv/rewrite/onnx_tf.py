@@ -23,6 +23,7 @@ from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
 from edgeconv.rewrite.spell_clip import SpellClip
 from edgeconv.rewrite.spell_concat import SpellConcat
 from edgeconv.rewrite.spell_det import SpellDet
+from edgeconv.rewrite.spell_expand import SpellExpand
 from edgeconv.rewrite.spell_gather import SpellGather
 from edgeconv.rewrite.spell_gelu import SpellGelu
 from edgeconv.rewrite.spell_global_pool import SpellGlobalPool
@@ -89,6 +90,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellMaxPool(),
             SpellPatchMerge(),
             SpellConcat(),
+            SpellExpand(),
             SpellReduceNorm(),
             SpellResize(),
             SpellClip(),

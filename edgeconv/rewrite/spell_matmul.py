@@ -1,4 +1,8 @@
-"""Gives vectors in a MatMul a second axis: TensorFlow's product wants matrices."""
+"""Gives vectors in a MatMul a second axis: TensorFlow's product wants matrices.
+
+A vector times a computed matrix is a product and a sum: the TFLite converter takes the vector's new axis away again and then
+refuses its own product.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,21 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from edgeconv.rewrite.base import Builder, NodePass, needed, rank
+from edgeconv.rewrite.base import Builder, NodePass, const_value, needed, rank, static_shape
 
 
 class SpellMatmul(NodePass):
-    """A MatMul with a one-dimensional operand becomes one of matrices between Unsqueeze and Squeeze."""
+    """A MatMul with a one-dimensional operand becomes one of matrices between Unsqueeze and Squeeze, or a Mul and a ReduceSum."""
 
     ops: ClassVar[frozenset[str]] = frozenset({"MatMul"})
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
         """The nodes; None for matrices."""
         a, b = needed(node, 0), needed(node, 1)
+        if rank(b) == 2 and const_value(b) is None and (rank(a) == 1 or _was_vector(a)):
+            column = build.op("Reshape", a, build.ints([-1, 1], "column"))
+            keep = int(rank(a) == 2)
+            return [build.op("ReduceSum", build.op("Mul", column, b), build.ints([0], "axis"), keepdims=keep)]
         thin = [axis for axis, value in ((-2, a), (-1, b)) if rank(value) == 1]
         if not thin:
             return None
@@ -26,3 +34,11 @@ class SpellMatmul(NodePass):
         if -1 in thin:
             b = build.op("Unsqueeze", b, build.ints([1], "axis"))
         return [build.op("Squeeze", build.op("MatMul", a, b), build.ints(thin, "axes"))]
+
+
+def _was_vector(value: ir.Value) -> bool:
+    """Whether it is one row, [1, n], made from [n]."""
+    shape, maker = static_shape(value), value.producer()
+    if shape is None or len(shape) != 2 or shape[0] != 1 or maker is None:
+        return False
+    return maker.op_type in {"Reshape", "Unsqueeze"} and rank(needed(maker, 0)) == 1

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 from edgeconv.rewrite.narrow_floats import NarrowFloats
 from edgeconv.rewrite.spell_clip import SpellClip
 from edgeconv.rewrite.spell_einsum import SpellEinsum
+from edgeconv.rewrite.spell_expand import SpellExpand
 from edgeconv.rewrite.spell_loss import SpellLoss
 from edgeconv.rewrite.spell_matmul import SpellMatmul
 from edgeconv.rewrite.spell_mod import SpellMod
@@ -84,6 +85,20 @@ def test_softmax_loss_gives_its_log_probabilities_too():
 def test_vectors_in_a_product(a, b):
     proto = model([helper.make_node("MatMul", ["a", "b"], ["y"])], {"a": (FLOAT, a), "b": (FLOAT, b)}, ["y"], opset=13)
     check(proto, SpellMatmul())
+
+
+@pytest.mark.parametrize("kind", [FLOAT, INT64, T.BOOL])
+@pytest.mark.parametrize(
+    ("shape", "wanted"), [([3, 1], [3, 64]), ([5], [2, 3, 5]), ([2, 1, 4], [1, 3, 1]), ([], [2, 2])]
+)
+def test_what_is_repeated_is_the_constant(shape, wanted, kind):
+    node = helper.make_node("Expand", ["x", "shape"], ["y"])
+    proto = model([node], {"x": (kind, shape)}, {"y": kind}, {"shape": np.array(wanted)}, opset=13)
+    after = check(proto, SpellExpand(), tolerance=0)
+    assert "Expand" not in op_types(after)
+    full = np.broadcast_shapes(tuple(shape), tuple(wanted))
+    largest = max(int(np.prod(tensor.dims)) for tensor in after.graph.initializer if list(tensor.dims) != [len(wanted)])
+    assert largest * int(np.prod(shape)) == int(np.prod(full))
 
 
 @pytest.mark.parametrize("kind", [FLOAT, INT64, T.INT32])

@@ -224,7 +224,9 @@ def make():
 
 PRODUCTS = """
     def forward(self, x, n):
-        return x.cumprod(1), x[:, :1].cumprod(1), x[0, 0].cumprod(-1), n.cumprod(0), n.cumprod(1, dtype=torch.float32)
+        shares = x[0, 0].softmax(0)
+        return (x.cumprod(1), x[:, :1].cumprod(1), x[0, 0].cumprod(-1), n.cumprod(0), n.cumprod(1, dtype=torch.float32),
+                torch.tensordot(shares, x[0, :3].tanh(), dims=1), shares @ x[0, :3].tanh().view(3, 3), x[0] @ shares)
 def make():
     return Net(), {"x": torch.rand(2, 11, 3) + 0.5, "n": torch.randint(-3, 4, (4, 5), dtype=torch.int32)}
 """
