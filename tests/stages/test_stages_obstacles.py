@@ -142,3 +142,18 @@ def test_a_place_is_the_innermost_line_of_the_users_own():
     )
     assert witness.place_in(trace) == "/home/me/net.py:12: y = self.mix(x)"
     assert witness.place_in("") == ""
+
+
+def test_a_sequence_of_tensors_is_looked_through(tmp_path):
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("SplitToSequence", ["x"], ["parts"], axis=0),
+        helper.make_node("ConcatFromSequence", ["parts"], ["y"], axis=1),
+    ]
+    ends = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, s)] for n, s in (("x", [2, 3]), ("y", [1, 6]))]
+    path = tmp_path / "sequence.onnx"
+    graph = helper.make_graph(nodes, "net", *ends)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    (row,) = rehearse.find({"onnx": str(path), "untaken": [], "min_runtime": None})["obstacles"]
+    assert "no builtin" in row["reason"]
