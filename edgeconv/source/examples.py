@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -90,7 +91,7 @@ def _by_name(given: Any, names: list[str]) -> dict[str, Any]:
 
 
 def spec_of(name: str, tensor: Any) -> InputSpec:
-    """A spec with the range that the example shows: integers and booleans as given, floats if they look like images."""
+    """A spec with the range that the example shows."""
     dtype, shape = dtype_of(tensor), tuple(tensor.shape)
     if dtype not in DTYPES:
         raise InputMismatch(
@@ -103,5 +104,19 @@ def spec_of(name: str, tensor: Any) -> InputSpec:
     low, high = float(tensor.min()), float(tensor.max())
     if dtype.startswith(("int", "uint", "bool")):
         return InputSpec(name, shape, dtype, low, high)
-    looks_like_unit_range = low >= 0.0 and high <= 1.0 and high > low
-    return InputSpec(name, shape, dtype, 0.0, 1.0) if looks_like_unit_range else InputSpec(name, shape, dtype)
+    shown = _shown_range(tensor, low, high)
+    return InputSpec(name, shape, dtype, *shown) if shown is not None else InputSpec(name, shape, dtype)
+
+
+def _shown_range(tensor: Any, low: float, high: float) -> tuple[float, float] | None:
+    """A range for floats, or None for a standard normal: what the example looks like, or where it is all one value, a dummy.
+
+    Models take logarithms of a noise level and square roots of a variance: what is positive in the example stays positive.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return None
+    if low == high:
+        return (low / 2, low * 1.5) if low > 0 and tensor.numel() == 1 else None
+    if low >= 0:
+        return (0.0, 1.0) if high <= 1 else (low, high)
+    return None if 0.3 <= float(tensor.float().std()) <= 3 else (low, high)

@@ -31,7 +31,7 @@ def test_the_order_is_the_forwards(tmp_path, given):
     ("tensor", "spec"),
     [
         (torch.tensor([-1.0, 1.0]), "x=2"),
-        (torch.tensor([0.0, 2.0]), "x=2"),
+        (torch.tensor([0.0, 2.0]), "x=2:float32:0..2"),
         (torch.zeros(2), "x=2"),
         (torch.tensor([float("nan"), 1.0]), "x=2"),
         (torch.tensor([True, False]), "x=2:bool:0..1"),
