@@ -95,7 +95,7 @@ class ModelSource:
 
 @functools.cache
 def reader(folder: Path) -> str:
-    """Digest of the code in a folder: a snapshot holds ranges that this room's code read off an example, so a newer one reads anew."""
+    """Digest of the code in a folder: snapshots hold ranges that this room's code read off an example; newer code reads anew."""
     return fingerprint.of_data({file.name: fingerprint.of_file(file) for file in sorted(folder.glob("*.py"))})
 
 
