@@ -1,4 +1,4 @@
-"""Functions that TFLite has no builtin for, out of those it has: arcs, hyperbolic functions, tangent, erf, shifts."""
+"""Functions that TFLite has no builtin for, or none for all types, out of those it has."""
 
 from __future__ import annotations
 
@@ -116,6 +116,20 @@ def _erf(x: Any) -> Any:
     return tf.sign(x) * (1.0 - poly * t * tf.exp(-size * size))
 
 
+def _abs(x: Any) -> Any:
+    """TFLite's own takes no 64 bits."""
+    import tensorflow as tf
+
+    return tf.maximum(x, -x) if x.dtype == tf.int64 else tf.abs(x)
+
+
+def _sign(x: Any) -> Any:
+    """TFLite's own takes no 64 bits."""
+    import tensorflow as tf
+
+    return tf.maximum(tf.minimum(x, 1), -1) if x.dtype == tf.int64 else tf.sign(x)
+
+
 def _div(x: Any, y: Any) -> Any:
     """Integers round to zero, as in ONNX: the quotient rounded down, one more where something was left below zero."""
     import tensorflow as tf
@@ -146,6 +160,8 @@ def _shift(node: Any, tensors: dict[str, Any]) -> Any:
 
 
 _FUNCTIONS: dict[str, tuple[int, Callable[[Any], Any]]] = {
+    "Abs": (13, _abs),
+    "Sign": (13, _sign),
     "Acos": (7, _acos),
     "Acosh": (9, _acosh),
     "Asin": (7, _asin),
