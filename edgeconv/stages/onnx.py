@@ -39,7 +39,10 @@ class Onnx(Stage):
         "edgeconv.stages.correct_bias",
         "edgeconv.stages.onnx_translate",
         "edgeconv.stages.onnx_translate_adaptive",
+        "edgeconv.stages.onnx_translate_math",
+        "edgeconv.stages.onnx_translate_order",
         "edgeconv.stages.onnx_translate_rnn",
+        "edgeconv.stages.onnx_translate_scatter",
     )
     worker: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("torch", "torch.onnx", "onnx_ir", "onnxscript")

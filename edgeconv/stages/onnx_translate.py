@@ -13,7 +13,13 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """ONNX translation by ATen overload."""
     import torch
 
-    from edgeconv.stages import onnx_translate_adaptive, onnx_translate_rnn
+    from edgeconv.stages import (
+        onnx_translate_adaptive,
+        onnx_translate_math,
+        onnx_translate_order,
+        onnx_translate_rnn,
+        onnx_translate_scatter,
+    )
 
     aten = torch.ops.aten
     bags = (
@@ -32,7 +38,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.adaptive_max_pool1d.default: onnx_translate_adaptive.max_pool,
         aten.adaptive_max_pool2d.default: onnx_translate_adaptive.max_pool,
         aten.adaptive_max_pool3d.default: onnx_translate_adaptive.max_pool,
-        aten.lstm.input: onnx_translate_rnn.lstm_of(lambda: _exporters(aten.lstm.input)),
+        aten.lstm.input: onnx_translate_rnn.lstm_of(lambda: exporters(aten.lstm.input)),
         aten.amin.default: _extreme_of("ReduceMin"),
         aten.amax.default: _extreme_of("ReduceMax"),
         aten.rrelu.default: _rrelu,
@@ -43,6 +49,9 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.hstack.default: _hstack,
         aten.vstack.default: _vstack,
         **{getattr(aten, f"atleast_{rank}d").Sequence: _at_least(rank) for rank in (1, 2, 3)},
+        **onnx_translate_math.table(),
+        **onnx_translate_order.table(),
+        **onnx_translate_scatter.table(),
         **dict.fromkeys([getattr(bag, "default", bag) for bag in bags], _embedding_bag),
     }
 
@@ -96,7 +105,7 @@ def _attention_of(target: Any) -> Callable[..., Any]:
     ) -> Any:  # fmt: skip
         axes = len(query.shape)
         if axes == 4 or enable_gqa:
-            usual = _exporters(target)
+            usual = exporters(target)
             return usual(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
         turned = op.Transpose(key, perm=[*range(axes - 2), axes - 1, axes - 2])
         factor = float(scale) if scale is not None else float(query.shape[-1]) ** -0.5
@@ -113,7 +122,7 @@ def _attention_of(target: Any) -> Callable[..., Any]:
 
 
 @functools.cache
-def _exporters(target: Any) -> Callable[..., Any]:
+def exporters(target: Any) -> Callable[..., Any]:
     """The exporter's own translation. Its registry takes most of a second to read, which models without the op don't pay."""
     from torch.onnx._internal.exporter import _registration
 
@@ -161,7 +170,7 @@ def _index_put(x: Any, indices: Sequence[Any], values: Any, accumulate: bool = F
     import torch
     from onnxscript import opset18 as op
 
-    usual = _exporters(torch.ops.aten.index_put.default)
+    usual = exporters(torch.ops.aten.index_put.default)
     masks = [place for place, index in enumerate(indices) if index is not None]
     if len(masks) != 1 or indices[masks[0]].dtype != ir.DataType.BOOL or None in (x.shape, values.shape):
         return usual(x, indices, values, accumulate)

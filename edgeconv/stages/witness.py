@@ -85,8 +85,10 @@ def untranslated(program: Any) -> list[dict[str, Any]]:
         from torch.onnx._internal.exporter import _decomp, _registration
 
         registry = _registration.ONNXRegistry.from_torchlib()
-        table = _decomp.create_onnx_friendly_decomposition_table(_decomp.get_onnx_implemented_overloads(registry))
         own = onnx_translate.table()
+        table = _decomp.create_onnx_friendly_decomposition_table(
+            [*_decomp.get_onnx_implemented_overloads(registry), *own]
+        )
     except (ImportError, AttributeError, TypeError):  # not public: another torch may have it elsewhere
         return []
     found = []
