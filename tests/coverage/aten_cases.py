@@ -212,22 +212,22 @@ CANNOT: dict[str, str] = {
 class Cases(nn.Module):
     """Several cases side by side: the inputs of all in, a dict of the outputs of all out."""
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, cases: list[Case]) -> None:
         super().__init__()
-        self.names = names
+        self.cases = cases
 
     def forward(self, **inputs: T) -> dict[str, T]:
         """Inputs `i<case>_<position>`, outputs `o<case>_<position>`."""
         found = {}
-        for number, name in enumerate(self.names):
-            run, given = CASES[name]
+        for number, (run, given) in enumerate(self.cases):
             made = run(*[inputs[f"i{number}_{place}"] for place in range(len(given))])
             for place, one in enumerate(made if isinstance(made, tuple) else (made,)):
                 found[f"o{number}_{place}"] = one
         return found
 
 
-def model(names: list[str]) -> tuple[nn.Module, dict[str, T]]:
+def model(names: list[str], cases: dict[str, Case] = CASES) -> tuple[nn.Module, dict[str, T]]:
     """A factory's result for the cases of these names."""
-    inputs = {f"i{n}_{place}": value for n, name in enumerate(names) for place, value in enumerate(CASES[name][1])}
-    return Cases(names).eval(), inputs
+    chosen = [cases[name] for name in names]
+    inputs = {f"i{n}_{place}": value for n, (_, given) in enumerate(chosen) for place, value in enumerate(given)}
+    return Cases(chosen).eval(), inputs

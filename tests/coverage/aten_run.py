@@ -1,7 +1,8 @@
-"""Runs the ATen cases through the chain: jobs for edgeconv.worker."""
+"""Runs the cases of ATen operators, or of functions, through the chain: jobs for edgeconv.worker."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 import tempfile
 import traceback
@@ -13,7 +14,6 @@ import torch
 
 from edgeconv.errors import EdgeconvError
 from edgeconv.source import parse_reference
-from tests.coverage import aten_cases
 from tests.coverage.through import convert, snr_db
 
 #: Least signal to noise ratio, in dB; with int8 weights in the second.
@@ -24,15 +24,15 @@ def run(payload: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Cases as one model; if that fails, each alone.
 
     Args:
-        payload: {"names": of cases, "quantized": bool}.
+        payload: {"names": of cases, "quantized": bool, "cases": the module that holds them, `aten_cases` unless told}.
 
     Returns:
         By name {"passed": bool, "error": kind of the failure or "", "text": what was said}.
     """
-    names, quantized = payload["names"], payload["quantized"]
+    names, quantized, cases = payload["names"], payload["quantized"], payload.get("cases", "aten_cases")
     if len(names) > 1:
         try:
-            found = _together(names, quantized=quantized)
+            found = _together(names, cases, quantized=quantized)
             if all(one["passed"] for one in found.values()):
                 return found
         except Exception as caught:  # noqa: BLE001 - whichever it was fails alone too, and gets its row then
@@ -40,7 +40,7 @@ def run(payload: dict[str, Any]) -> dict[str, dict[str, Any]]:
     results = {}
     for name in names:
         try:
-            results |= _together([name], quantized=quantized)
+            results |= _together([name], cases, quantized=quantized)
         except EdgeconvError as caught:
             results[name] = {"passed": False, "error": type(caught).__name__, "text": caught.message[:400]}
         except Exception as caught:  # noqa: BLE001 - every way to fail is a row of the table
@@ -50,13 +50,13 @@ def run(payload: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return results
 
 
-def _together(names: list[str], *, quantized: bool) -> dict[str, dict[str, Any]]:
-    module, inputs = aten_cases.model(names)
+def _together(names: list[str], cases: str, *, quantized: bool) -> dict[str, dict[str, Any]]:
+    module, inputs = importlib.import_module(f"tests.coverage.{cases}").model(names)
     with torch.no_grad():
         wanted = {name: value.numpy() for name, value in module(**inputs).items()}
     with tempfile.TemporaryDirectory() as folder:
         stem = f"aten_{abs(hash(folder))}"
-        text = f"from tests.coverage import aten_cases\n\n\ndef make():\n    return aten_cases.model({names!r})\n"
+        text = f"from tests.coverage import {cases}\n\n\ndef make():\n    return {cases}.model({names!r})\n"
         (Path(folder) / f"{stem}.py").write_text(text)
         source = parse_reference(f"{stem}.py:make", base=Path(folder))
         feeds = {name: value.numpy() for name, value in inputs.items()}
