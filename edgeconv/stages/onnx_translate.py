@@ -123,10 +123,17 @@ def _attention_of(target: Any) -> Callable[..., Any]:
 
 @functools.cache
 def exporters(target: Any) -> Callable[..., Any]:
-    """The exporter's own translation. Its registry takes most of a second to read, which models without the op don't pay."""
-    from torch.onnx._internal.exporter import _registration
+    """The exporter's own translation, out of the two lists that it is made from: its registry takes a second to build."""
+    from onnxscript.function_libs.torch_lib import ops, registration
+    from torch.onnx._internal.exporter._torchlib import _torchlib_registry
 
-    function: Callable[..., Any] = _registration.ONNXRegistry.from_torchlib().get_decomps(target)[0].onnx_function
+    from edgeconv.stages.onnx import EXPORT_OPSET
+
+    del ops  # its import fills the second list
+    name = target._schema.name + (f".{target._overloadname}" if target._overloadname != "default" else "")
+    own = [meta for meta in _torchlib_registry.get_torchlib_ops() if meta.fx_target == target]
+    made = [meta.onnx_function for meta in own if meta.opset_introduced <= EXPORT_OPSET]
+    function: Callable[..., Any] = [*made, *registration.default_registry[name].overloads][0]
     return function
 
 

@@ -124,11 +124,8 @@ def _put(x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
 
 def _repeat_interleave(x: Any, repeats: Any, dim: int | None = None, output_size: int | None = None) -> Any:
     """Rows by the place at which their copies end: a shape that is known, where the exporter's depends on data."""
-    import torch
     from onnxscript import opset18 as op
 
-    if output_size is None:
-        return exporters(torch.ops.aten.repeat_interleave.self_Tensor)(x, repeats, dim)
     if dim is None:
         x, dim = op.Reshape(x, [-1]), 0
     return op.Gather(x, _repeats(repeats, output_size), axis=dim)
