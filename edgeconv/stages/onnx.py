@@ -7,6 +7,7 @@ dynamo=True; it can only give opset 18, which `rewrite.legalize` brings down.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -203,6 +204,13 @@ def _export_error(error: BaseException, loaded: Any) -> StageError:
             hint="replace that operator in the model by others that compute the same",
         )
     where = loading.place(error) or _trace_of(causes)
+    node = re.search(r"translating node %(\w+) .*target=torch\.ops\.([\w.]+)\]", " ".join(map(str, causes)))
+    if node is not None and "ConversionError" in kinds[:-1]:
+        reason = text if isinstance(root, ValueError) else f"{kinds[-1]}: {text}"
+        return UnsupportedOp(
+            f"{node[2]} has no ONNX form here{where or _line_of(loaded, node[1])}: {reason}",
+            hint="replace that operator in the model by others that compute the same",
+        )
     return StageError(
         f"torch.export could not trace the model{where}: {kinds[-1]}: {text}",
         hint="control flow that depends on tensor values cannot be exported: use torch.where or torch.cond there; "
@@ -233,6 +241,18 @@ def _trace_of(causes: list[BaseException]) -> str:
 
     places = [witness.place_in(str(cause)) for cause in causes]
     return next((f" ({place})" for place in reversed(places) if place), "")
+
+
+def _line_of(loaded: Any, name: str) -> str:
+    """The user's line that a node of the exported program comes from, such as " (net.py:7: torch.linalg.inv(x))"."""
+    import torch
+
+    from edgeconv.stages import witness
+
+    program = loaded.program or torch.export.export(loaded.module, (), kwargs=dict(loaded.example))
+    traces = [node.meta.get("stack_trace") or "" for node in program.graph.nodes if node.name == name]
+    place = witness.place_in(traces[0]) if traces else ""
+    return f" ({place})" if place else ""
 
 
 def _from_file(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, Any]]:

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from edgeconv.errors import StageError, TrainingMode
+from edgeconv.errors import StageError, TrainingMode, UnsupportedOp
 from edgeconv.stages import Onnx
 from tests.stages.chain_helpers import module_source, run_stages
 
@@ -223,3 +223,18 @@ def make():
     for found, wanted in zip(run(path, x=x, row=row, mask=mask), (a, b, c, d), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
     assert not {node.op_type for node in onnx.load(path).graph.node} & {"NonZero", "ScatterND"}
+
+
+def test_what_a_translation_refuses_is_named_with_its_line(tmp_path):
+    text = """
+class Net(nn.Module):
+    def forward(self, x):
+        return torch.linalg.inv(x + 1)
+
+def make():
+    return Net().eval(), (torch.rand(40, 40),)
+"""
+    with pytest.raises(
+        UnsupportedOp, match=r"aten.linalg_inv.default .*net_\d+.py:6: .*40 equations is larger than 32"
+    ):
+        export(tmp_path, text)
