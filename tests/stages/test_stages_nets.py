@@ -226,7 +226,9 @@ PRODUCTS = """
     def forward(self, x, n):
         shares = x[0, 0].softmax(0)
         return (x.cumprod(1), x[:, :1].cumprod(1), x[0, 0].cumprod(-1), n.cumprod(0), n.cumprod(1, dtype=torch.float32),
-                torch.tensordot(shares, x[0, :3].tanh(), dims=1), shares @ x[0, :3].tanh().view(3, 3), x[0] @ shares)
+                torch.tensordot(shares, x[0, :3].tanh(), dims=1), shares @ x[0, :3].tanh().view(3, 3), x[0] @ shares,
+                *(clamp((x[0] - 1) @ (x[1].T - 1)) for clamp in (F.relu, F.relu6, lambda y: y.clamp(-0.1, 0.1))),
+                F.relu(((x[0] - 1) @ (x[1].T - 1)).reshape(-1)), F.relu(torch.eye(11) @ (x[1] - 1)))
 def make():
     return Net(), {"x": torch.rand(2, 11, 3) + 0.5, "n": torch.randint(-3, 4, (4, 5), dtype=torch.int32)}
 """
