@@ -1,4 +1,4 @@
-"""Arithmetic that later opsets allow on more types than 13 does: narrow integers, and float16 sums."""
+"""Arithmetic that later opsets allow on more types than 13 does: narrow integers, booleans, and float16 sums."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class LegalizeInteger(NodePass):
                 return None
             (value,) = build.again(build.op("Cast", data, to=ir.DataType.FLOAT.value), needed(node, 1))
             return [build.op("Cast", value, to=data.dtype.value)]
+        if data.dtype == ir.DataType.BOOL and node.op_type == "Add":  # PyTorch's sum of booleans
+            return [build.op("Or", data, needed(node, 1))]
         if data.dtype not in _NARROW:
             return None
         wide = [build.op("Cast", needed(node, i), to=ir.DataType.INT32.value) for i in (0, 1)]

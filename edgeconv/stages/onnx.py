@@ -40,6 +40,7 @@ class Onnx(Stage):
         "edgeconv.stages.correct_bias",
         "edgeconv.stages.onnx_translate",
         "edgeconv.stages.onnx_translate_adaptive",
+        "edgeconv.stages.onnx_translate_linalg",
         "edgeconv.stages.onnx_translate_math",
         "edgeconv.stages.onnx_translate_order",
         "edgeconv.stages.onnx_translate_rnn",

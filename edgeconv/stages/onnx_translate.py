@@ -15,6 +15,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
 
     from edgeconv.stages import (
         onnx_translate_adaptive,
+        onnx_translate_linalg,
         onnx_translate_math,
         onnx_translate_order,
         onnx_translate_rnn,
@@ -49,6 +50,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.hstack.default: _hstack,
         aten.vstack.default: _vstack,
         **{getattr(aten, f"atleast_{rank}d").Sequence: _at_least(rank) for rank in (1, 2, 3)},
+        **onnx_translate_linalg.table(),
         **onnx_translate_math.table(),
         **onnx_translate_order.table(),
         **onnx_translate_scatter.table(),
@@ -171,6 +173,19 @@ def _rrelu_with_noise(
     return _rrelu(x, lower, upper, training, generator), noise
 
 
+def _long(index: Any) -> Any:
+    """int64 for the int32 that ScatterND does not take."""
+    import onnx_ir as ir
+    from onnxscript import opset18 as op
+
+    if index is None or index.dtype != ir.DataType.INT32:
+        return index
+    shape = index.shape
+    index = op.Cast(index, to=ir.DataType.INT64.value)
+    index.shape, index.dtype = shape, ir.DataType.INT64
+    return index
+
+
 def _index_put(x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
     """x[mask] = v, where v does not depend on how many there are, is a choice: the exporter's has shapes that depend on data."""
     import onnx_ir as ir
@@ -178,6 +193,7 @@ def _index_put(x: Any, indices: Sequence[Any], values: Any, accumulate: bool = F
     from onnxscript import opset18 as op
 
     usual = exporters(torch.ops.aten.index_put.default)
+    indices = [_long(index) for index in indices]
     masks = [place for place, index in enumerate(indices) if index is not None]
     if len(masks) != 1 or indices[masks[0]].dtype != ir.DataType.BOOL or None in (x.shape, values.shape):
         return usual(x, indices, values, accumulate)

@@ -18,6 +18,9 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     aten = torch.ops.aten
     return {
         aten.copy.default: _copy,
+        aten.masked_scatter.default: _masked_scatter,
+        aten.scatter.reduce: _scatter,
+        aten.scatter.value_reduce: _scatter,
         aten.scatter_reduce.two: _scatter_reduce,
         aten.index_reduce.default: _index_reduce,
         aten.diagonal_scatter.default: _diagonal_scatter,
@@ -58,6 +61,34 @@ def _scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include
         return op.Div(summed(x, part), op.CastLike(count, x))
     total = summed(op.Mul(x, op.CastLike(0, x)), part)
     return op.Where(op.Greater(count, 0.5), op.Div(total, op.CastLike(op.Max(count, 1.0), x)), x)
+
+
+def _scatter(x: Any, dim: int, index: Any, src: Any, reduce: str) -> Any:
+    """scatter_(reduce=), the older spelling."""
+    from onnxscript import opset18 as op
+
+    if isinstance(src, int | float):
+        src = op.Expand(op.CastLike(src, x), [int(n) for n in index.shape])
+    return op.ScatterElements(x, index, src, axis=dim, reduction={"add": "add", "multiply": "mul"}[reduce])
+
+
+def _masked_scatter(x: Any, mask: Any, source: Any) -> Any:
+    """The n-th place of the mask takes the n-th element: the exporter's has shapes that depend on data."""
+    from onnxscript import opset18 as op
+
+    shape = [int(n) for n in x.shape]
+    flat = op.Reshape(op.Expand(mask, shape), [-1])
+    number = op.CumSum(op.Cast(flat, to=6), op.Constant(value_int=0))
+    last = math.prod(int(n) for n in source.shape) - 1
+    place = op.Min(op.Max(op.Sub(number, _int32(1)), _int32(0)), _int32(last))
+    made = op.Where(flat, op.Gather(op.Reshape(source, [-1]), op.Cast(place, to=7)), op.Reshape(x, [-1]))
+    return op.Reshape(made, shape)
+
+
+def _int32(number: int) -> Any:
+    from onnxscript import opset18 as op
+
+    return op.Constant(value=onnx_tensor(np.array(number, np.int32)))
 
 
 def _index_reduce(x: Any, dim: int, index: Any, source: Any, reduce: str, include_self: bool = True) -> Any:
