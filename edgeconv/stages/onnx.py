@@ -109,10 +109,13 @@ def graph_of(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, 
 
     from edgeconv.rewrite.base import run
     from edgeconv.rewrite.fold_batch_norm import FoldBatchNorm
+    from edgeconv.rewrite.long_places import LongPlaces
     from edgeconv.rewrite.narrow_floats import NarrowFloats
 
     model, inputs, outputs, notes = _from_file(source) if source.kind == "onnx" else _from_torch(source)
-    run(model, [FoldBatchNorm(), NarrowFloats()])  # before opset 13, which has some ops for float32 only
+    run(
+        model, [FoldBatchNorm(), NarrowFloats(), LongPlaces()]
+    )  # before opset 13, which has some ops for few types only
     NameFixPass()(model)  # a file's nodes may have no names, and the quantizer tells nodes by them
     return model, inputs, outputs, notes
 

@@ -173,19 +173,6 @@ def _rrelu_with_noise(
     return _rrelu(x, lower, upper, training, generator), noise
 
 
-def _long(index: Any) -> Any:
-    """int64 for the int32 that ScatterND does not take."""
-    import onnx_ir as ir
-    from onnxscript import opset18 as op
-
-    if index is None or index.dtype != ir.DataType.INT32:
-        return index
-    shape = index.shape
-    index = op.Cast(index, to=ir.DataType.INT64.value)
-    index.shape, index.dtype = shape, ir.DataType.INT64
-    return index
-
-
 def _index_put(x: Any, indices: Sequence[Any], values: Any, accumulate: bool = False) -> Any:
     """x[mask] = v, where v does not depend on how many there are, is a choice: the exporter's has shapes that depend on data."""
     import onnx_ir as ir
@@ -193,7 +180,6 @@ def _index_put(x: Any, indices: Sequence[Any], values: Any, accumulate: bool = F
     from onnxscript import opset18 as op
 
     usual = exporters(torch.ops.aten.index_put.default)
-    indices = [_long(index) for index in indices]
     masks = [place for place, index in enumerate(indices) if index is not None]
     if len(masks) != 1 or indices[masks[0]].dtype != ir.DataType.BOOL or None in (x.shape, values.shape):
         return usual(x, indices, values, accumulate)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeconv.stages.onnx_translate import exporters, onnx_tensor
+from edgeconv.stages.onnx_translate import onnx_tensor
 
 
 def table() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -34,10 +34,10 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.fmin.default: _fmax_of("Min"),
         aten.softmax.int: _softmax_of("Softmax"),
         aten.log_softmax.int: _softmax_of("LogSoftmax"),
-        aten.mean.dim: _mean_of(aten.mean.dim),
-        aten.mean.default: _mean_of(aten.mean.default),
-        aten.avg_pool2d.default: _avg_pool_of(aten.avg_pool2d.default, 2),
-        aten.avg_pool3d.default: _avg_pool_of(aten.avg_pool3d.default, 3),
+        aten.mean.dim: _mean,
+        aten.mean.default: lambda x, dtype=-1: _mean(x, dtype=dtype),
+        aten.avg_pool2d.default: _avg_pool_of(2),
+        aten.avg_pool3d.default: _avg_pool_of(3),
         **shifts,
         **windows,
     }
@@ -123,34 +123,37 @@ def _softmax_of(kind: str) -> Callable[..., Any]:
     return softmax
 
 
-def _mean_of(target: Any) -> Callable[..., Any]:
-    """The exporter's own of what dtype says, which it forgets."""
+def _mean(x: Any, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
+    """Of what dtype says, which the exporter's forgets."""
     from onnxscript import opset18 as op
 
-    def mean(x: Any, *given: Any, dtype: int = -1, **options: Any) -> Any:
-        shape = x.shape
-        if dtype not in (-1, None):
-            x = op.Cast(x, to=dtype)
-            x.shape = shape  # which the exporter's own asks for
-        return exporters(target)(x, *given, **options)
-
-    return mean
+    axes = [dim] if isinstance(dim, int) else list(dim or range(len(x.shape)))
+    single = len(x.shape) == 0
+    x = x if dtype in (-1, None) else op.Cast(x, to=dtype)
+    return op.Identity(x) if single else op.ReduceMean(x, axes, keepdims=int(keepdim))
 
 
-def _avg_pool_of(target: Any, axes: int) -> Callable[..., Any]:
-    """The exporter's own, which forgets divisor_override."""
+def _avg_pool_of(axes: int) -> Callable[..., Any]:
+    """The exporter's forgets divisor_override."""
     from onnxscript import opset18 as op
+
+    def spread(given: Any) -> list[int]:
+        sizes = [given] if isinstance(given, int) else [int(one) for one in given]
+        return sizes * axes if len(sizes) == 1 else sizes
 
     def pooled(
         x: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False,
         count_include_pad: bool = True, divisor_override: int | None = None,
     ) -> Any:  # fmt: skip
-        usual = exporters(target)
-        if not divisor_override:
-            return usual(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
-        kernel = [kernel_size] * axes if isinstance(kernel_size, int) else list(kernel_size)
-        kernel = kernel * axes if len(kernel) == 1 else kernel
-        mean = usual(x, kernel, stride, padding, ceil_mode, True)
-        return op.Mul(mean, op.CastLike(math.prod(kernel) / divisor_override, x))
+        kernel = spread(kernel_size)
+        strides = spread(stride) if stride not in (None, [], ()) else kernel
+        single = len(x.shape) == axes + 1
+        made = op.AveragePool(
+            op.Unsqueeze(x, [0]) if single else x, kernel_shape=kernel, strides=strides, pads=spread(padding) * 2,
+            ceil_mode=int(ceil_mode), count_include_pad=int(count_include_pad or bool(divisor_override)),
+        )  # fmt: skip
+        if divisor_override:
+            made = op.Mul(made, op.CastLike(math.prod(kernel) / divisor_override, x))
+        return op.Squeeze(made, [0]) if single else made
 
     return pooled

@@ -331,18 +331,31 @@ CASES |= indexing_cases.CASES | overload_cases.CASES
 
 _SERIES = "a series that TFLite has no builtin for, nor a closed form of its builtins"
 _EXPORT = "torch.export itself does not trace it: its shapes, or a branch in it, depend on data"
+_SHAPES = "its shapes depend on data"
+_BITS = "reads the bits of floating point numbers"
 #: What TFLite cannot hold, or never sees, with the reason.
 CANNOT: dict[str, str] = {
     **dict.fromkeys(
         [f"special.{name}" for name in "bessel_j0 digamma gammaln i0 i0e i1 i1e ndtri polygamma psi zeta".split()],
         _SERIES,
     ),
-    "torch.combinations": _EXPORT,
-    "torch.corrcoef": _EXPORT,
-    "torch.cov": _EXPORT,
-    "torch.frexp": "reads the bits of floating point numbers",
-    "torch.gcd": "a loop whose length depends on data",
-    "torch.nextafter": "reads the bits of floating point numbers",
+    **dict.fromkeys("combinations corrcoef cov nn.AdaptiveLogSoftmaxWithLoss F.gaussian_nll_loss".split(), _EXPORT),
+    **dict.fromkeys("bincount masked_select nonzero unique".split(), _SHAPES),
+    **dict.fromkeys("frexp nextafter Tensor.view(dtype)".split(), _BITS),
+    "gcd": "a loop whose length depends on data",
+    "linalg.eigh, qr, svd, pinv": "iterations until they converge",
+    "nn.CrossMapLRN2d": "PyTorch computes it in an autograd function of its own, which torch.export cannot trace",
+}
+#: What TFLite could hold but is refused so far; label_smoothing is forgotten by the exporter, which only a comparison shows.
+LEFT: dict[str, str] = {
+    "x[mask] = x[mask] * 2, x[mask] += 1, x[mask] = y[mask]": "a choice, if seen as one pattern: alone x[mask] has a shape "
+    "that depends on data",
+    "x[mask].sum()": "a sum of a choice, if seen as one pattern",
+    "F.cross_entropy with label_smoothing or shares of classes": "no inference needs the loss",
+    "F.grid_sample bicubic": "sixteen gathers",
+    "linalg.matrix_exp": "a sum of matrix powers",
+    "matmul of int64": "TFLite multiplies matrices of 32 bits",
+    "torch.erfinv, nanmedian, mode": "no model that was met has them",
 }
 
 
