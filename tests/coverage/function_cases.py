@@ -332,18 +332,18 @@ CASES |= indexing_cases.CASES | overload_cases.CASES
 _SERIES = "a series that TFLite has no builtin for, nor a closed form of its builtins"
 _EXPORT = "torch.export itself does not trace it: its shapes, or a branch in it, depend on data"
 _SHAPES = "its shapes depend on data"
-_BITS = "reads the bits of floating point numbers"
+_BITS = "reads the bits of floating point numbers, which ONNX has no operator for"
 #: What TFLite cannot hold, or never sees, with the reason.
 CANNOT: dict[str, str] = {
     **dict.fromkeys(
-        [f"special.{name}" for name in "bessel_j0 digamma gammaln i0 i0e i1 i1e ndtri polygamma psi zeta".split()],
+        [f"special.{name}" for name in "bessel_j0 digamma gammaln i0 i0e i1 i1e ndtri polygamma psi".split()],
         _SERIES,
     ),
     **dict.fromkeys("combinations corrcoef cov nn.AdaptiveLogSoftmaxWithLoss F.gaussian_nll_loss".split(), _EXPORT),
-    **dict.fromkeys("bincount masked_select nonzero unique".split(), _SHAPES),
+    **dict.fromkeys("bincount masked_select".split(), _SHAPES),
     **dict.fromkeys("frexp nextafter Tensor.view(dtype)".split(), _BITS),
     "gcd": "a loop whose length depends on data",
-    "linalg.eigh, qr, svd, pinv": "iterations until they converge",
+    "linalg.pinv": "singular values: iterations until they converge",
     "nn.CrossMapLRN2d": "PyTorch computes it in an autograd function of its own, which torch.export cannot trace",
 }
 #: What TFLite could hold but is refused so far; label_smoothing is forgotten by the exporter, which only a comparison shows.
