@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgeconv.errors import InputMismatch
-from edgeconv.source.calling import SEED, dtype_of
+from edgeconv.source.calling import SEED, call, dtype_of
 from edgeconv.source.inputs import DTYPES, InputSpec
 from edgeconv.source.model import ModelSource
 
@@ -120,3 +121,43 @@ def _shown_range(tensor: Any, low: float, high: float) -> tuple[float, float] | 
     if low >= 0:
         return (0.0, 1.0) if high <= 1 else (low, high)
     return None if 0.3 <= float(tensor.float().std()) <= 3 else (low, high)
+
+
+def within_tables(
+    module: Any, example: dict[str, Any], specs: tuple[InputSpec, ...], declared: Collection[str]
+) -> tuple[InputSpec, ...]:
+    """The specs, with integers whose columns index tables of different sizes kept within the smallest.
+
+    Categories of several features often come in one tensor, [rows, features], and the range of all of it is too large for
+    most columns. Whether it is shows by calling the module; the range is then the one that the column with the smallest
+    largest value shows.
+
+    Args:
+        module: takes the inputs by name.
+        example: an input of each name.
+        specs: as the example shows them.
+        declared: names whose range the user gave, which stays.
+    """
+    import torch
+
+    found = []
+    for spec in specs:
+        open_to = spec.name not in declared and spec.dtype.startswith(("int", "uint")) and len(spec.shape) > 1
+        if open_to and spec.high is not None:
+            most = int(example[spec.name].reshape(-1, spec.shape[-1]).amax(0).min())
+            found.append(replace(spec, high=float(max(most, spec.low or 0))))
+        else:
+            found.append(spec)
+    narrow = tuple(found)
+    if narrow == specs:
+        return specs
+
+    def out_of_range(some: tuple[InputSpec, ...]) -> bool:
+        generator = np.random.default_rng(SEED)
+        try:
+            call(module, {spec.name: torch.from_numpy(np.array(spec.sample(generator))) for spec in some})
+        except InputMismatch as error:
+            return isinstance(error.__cause__, IndexError)
+        return False
+
+    return narrow if out_of_range(specs) and not out_of_range(narrow) else specs

@@ -31,7 +31,7 @@ from edgeconv.source.calling import (
     to_eval,
 )
 from edgeconv.source.checkpoint import load_weights
-from edgeconv.source.examples import inputs_of
+from edgeconv.source.examples import inputs_of, within_tables
 from edgeconv.source.inputs import InputSpec
 from edgeconv.source.model import ModelSource, Snapshot
 from edgeconv.source.observe import Observer
@@ -120,6 +120,7 @@ def _load_module(source: ModelSource) -> Loaded:
     warnings = to_eval(module)
     example, inputs = inputs_of(source, given, parameter_names(module))
     check_deterministic(module, example)  # also runs what the forward imports, while the observer looks on
+    inputs = within_tables(module, example, inputs, [spec.name for spec in source.inputs])
     program = program_of_script(module, example) if source.kind == "torchscript" else None
     return Loaded(module, program, inputs, example, Snapshot({}), tuple(warnings))
 

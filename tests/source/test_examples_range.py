@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from edgeconv.source import model
-from edgeconv.source.examples import spec_of
+from edgeconv.source.examples import spec_of, within_tables
 
 NORMAL = torch.randn(4, 50, generator=torch.Generator().manual_seed(0))
 EVEN = torch.linspace(0, 1, 64).view(8, 8)
@@ -51,3 +51,24 @@ def test_newer_code_does_not_trust_ranges_that_older_code_read(tmp_path, monkeyp
     before = source.identity()
     monkeypatch.setattr(model, "reader", lambda folder: new)
     assert source.identity() != before
+
+
+class Tables(torch.nn.Module):
+    """Looks each column up in a table of its own."""
+
+    def __init__(self, *sizes):
+        super().__init__()
+        self.tables = torch.nn.ModuleList(torch.nn.Embedding(size, 4) for size in sizes)
+
+    def forward(self, ids):
+        return torch.cat([table(ids[:, column]) for column, table in enumerate(self.tables)], 1)
+
+
+def test_columns_of_different_tables_stay_within_the_smallest():
+    ids = torch.stack([torch.randint(0, size, (20,)) for size in (500, 7, 90)], 1)
+    spec = spec_of("ids", ids)
+    assert spec.high > 90
+    (narrow,) = within_tables(Tables(500, 7, 90), {"ids": ids}, (spec,), [])
+    assert narrow.high <= 6
+    assert within_tables(Tables(500, 500, 500), {"ids": ids}, (spec,), []) == (spec,)
+    assert within_tables(Tables(500, 7, 90), {"ids": ids}, (spec,), ["ids"]) == (spec,)
