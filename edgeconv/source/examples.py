@@ -117,10 +117,16 @@ def _shown_range(tensor: Any, low: float, high: float) -> tuple[float, float] | 
     if not (math.isfinite(low) and math.isfinite(high)):
         return None
     if low == high:
-        return (low / 2, low * 1.5) if low > 0 and tensor.numel() == 1 else None
+        high = low * 1.5
+        return (
+            (low / 2, high)
+            if low > 0 and tensor.numel() == 1 and math.isfinite(float(tensor.new_tensor(high)))
+            else None
+        )
     if low >= 0:
         return (0.0, 1.0) if high <= 1 else (low, high)
-    return None if 0.3 <= float(tensor.float().std()) <= 3 else (low, high)
+    spread, middle = float(tensor.float().std()), abs(float(tensor.float().mean()))
+    return None if high > 0 and 0.3 <= spread <= 3 and middle < spread else (low, high)
 
 
 def within_tables(

@@ -253,7 +253,10 @@ def _line_of(loaded: Any, name: str) -> str:
 
     from edgeconv.stages import witness
 
-    program = loaded.program or torch.export.export(loaded.module, (), kwargs=dict(loaded.example))
+    try:
+        program = loaded.program or torch.export.export(loaded.module, (), kwargs=dict(loaded.example))
+    except Exception:  # noqa: BLE001 - it exports in some other way; the operator's name must do
+        return ""
     traces = [node.meta.get("stack_trace") or "" for node in program.graph.nodes if node.name == name]
     place = witness.place_in(traces[0]) if traces else ""
     return f" ({place})" if place else ""

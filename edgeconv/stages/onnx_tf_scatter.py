@@ -77,7 +77,7 @@ def _is_top_k(indices: Any) -> bool:
     """Whether they are the places of the largest, of which no row has one twice."""
     while indices.op.type in {"Cast", "Identity"}:
         indices = indices.op.inputs[0]
-    return str(indices.op.type) == "TopKV2"
+    return str(indices.op.type) == "TopKV2" and bool(indices.value_index == 1)  # not the values
 
 
 def _written(tf: Any, data: Any, places: Any, values: Any, *, distinct: bool) -> Any:

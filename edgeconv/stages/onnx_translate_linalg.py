@@ -57,15 +57,20 @@ def _solve_ex(a: Any, b: Any, left: bool = True, check_errors: bool = False) -> 
     return _solve(a, b, left), a, none, none
 
 
-def _solve(a: Any, b: Any, left: bool = True) -> Any:
+def _solve(a: Any, b: Any, left: bool = True, vectors: bool = True) -> Any:
+    """A right side may be a vector for each system, where `vectors` says so; batches broadcast."""
     from onnxscript import opset18 as op
 
-    size, rank, batch = int(a.shape[-1]), len(a.shape), list(a.shape[:-2])
-    vector = len(b.shape) == 1 or (len(b.shape) == rank - 1 and list(b.shape) == list(a.shape[:-1]))
-    if batch and list(b.shape[: len(batch)]) != batch:
-        raise ValueError("the systems and their right sides are batches of other shapes")
+    size, system, right = int(a.shape[-1]), [int(n) for n in a.shape], [int(n) for n in b.shape]
+    vector = vectors and (len(right) == 1 or right == system[:-1])
     if vector:
-        return op.Squeeze(_solved(a, op.Unsqueeze(b, [-1]), size, rank), [-1])
+        b, right = op.Unsqueeze(b, [-1]), [*right, 1]
+    batch = [int(n) for n in np.broadcast_shapes(tuple(system[:-2]), tuple(right[:-2]))]
+    a = a if system[:-2] == batch else op.Expand(a, [*batch, *system[-2:]])
+    b = b if right[:-2] == batch else op.Expand(b, [*batch, *right[-2:]])
+    rank = len(batch) + 2
+    if vector:
+        return op.Squeeze(_solved(a, b, size, rank), [-1])
     if left:
         return _solved(a, b, size, rank)
     return _turned(_solved(_turned(a, rank), _turned(b, rank), size, rank), rank)
@@ -110,7 +115,7 @@ def _solve_triangular(a: Any, b: Any, upper: bool, left: bool = True, unitriangu
     a = op.Mul(a, op.Constant(value=onnx_tensor(np.triu(ones, off) if upper else np.tril(ones, -off))))
     a = op.Add(a, op.Constant(value=onnx_tensor(np.eye(len(ones), dtype=np.float32)))) if unitriangular else a
     a.shape = shape
-    return _solve(a, b, left)
+    return _solve(a, b, left, vectors=False)
 
 
 def _cholesky_ex(a: Any, upper: bool = False, check_errors: bool = False) -> tuple[Any, Any]:

@@ -80,7 +80,15 @@ def _shift_of(direction: str) -> Callable[..., Any]:
     from onnxscript import opset18 as op
 
     def shifted(x: Any, count: Any) -> Any:
-        if isinstance(count, int) and 0 <= count < 62:
+        bits = 64 if x.dtype is None else x.dtype.itemsize * 8
+        if (
+            isinstance(count, int)
+            and direction == "RIGHT"
+            and count >= bits - 1
+            and (x.dtype is None or x.dtype.is_signed())
+        ):
+            return op.Where(op.Less(x, op.CastLike(0, x)), op.CastLike(-1, x), op.CastLike(0, x))
+        if isinstance(count, int) and 0 <= count < min(62, bits - 1):
             power = op.CastLike(1 << count, x)
             if direction == "LEFT":
                 return op.Mul(x, power)
@@ -93,10 +101,18 @@ def _shift_of(direction: str) -> Callable[..., Any]:
 def _by_tensor(x: Any, count: Any, *, right: bool) -> Any:
     from onnxscript import opset18 as op
 
-    bits = 63 if x.dtype is None else min(63, x.dtype.itemsize * 8)
-    powers = op.Constant(value=onnx_tensor(np.left_shift(np.int64(1), np.arange(bits - 1, dtype=np.int64))))
-    power = op.CastLike(op.Gather(powers, op.Cast(count, to=7)), x)
-    return op.Div(op.Sub(x, op.Mod(x, power)), power) if right else op.Mul(x, power)
+    signed = x.dtype is None or x.dtype.is_signed()
+    most = min(62, 64 if x.dtype is None else x.dtype.itemsize * 8) - (2 if signed else 1)  # largest power that x holds
+    powers = op.Constant(value=onnx_tensor(np.left_shift(np.int64(1), np.arange(most + 1, dtype=np.int64))))
+    count = op.Cast(count, to=7)
+    power = op.CastLike(op.Gather(powers, op.Min(count, op.Constant(value_int=most))), x)
+    made = op.Div(op.Sub(x, op.Mod(x, power)), power) if right else op.Mul(x, power)
+    if not signed:
+        return made
+    beyond = op.Greater(count, op.Constant(value_int=most))  # one bit more: the sign, or twice as much
+    if not right:
+        return op.Where(beyond, op.Mul(made, op.CastLike(2, x)), made)
+    return op.Where(beyond, op.Where(op.Less(x, op.CastLike(0, x)), op.CastLike(-1, x), op.CastLike(0, x)), made)
 
 
 def _window_of(overload: Any) -> Callable[..., Any]:
@@ -145,6 +161,8 @@ def _avg_pool_of(axes: int) -> Callable[..., Any]:
         x: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, ceil_mode: bool = False,
         count_include_pad: bool = True, divisor_override: int | None = None,
     ) -> Any:  # fmt: skip
+        if divisor_override and ceil_mode:
+            raise ValueError("divisor_override with ceil_mode")
         kernel = spread(kernel_size)
         strides = spread(stride) if stride not in (None, [], ()) else kernel
         single = len(x.shape) == axes + 1

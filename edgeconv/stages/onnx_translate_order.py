@@ -109,6 +109,7 @@ def _logcumsumexp(x: Any, dim: int) -> Any:
     def combine(before: list[Any], after: list[Any]) -> list[Any]:
         top = op.Max(before[0], after[0])
         apart = op.Sub(op.Min(before[0], after[0]), top)
+        apart = op.Where(op.Equal(before[0], after[0]), op.CastLike(0, x), apart)  # of two infinities too
         return [op.Add(top, op.Log(op.Add(op.Exp(apart), 1.0)))]
 
     axis = dim % len(x.shape)
@@ -121,14 +122,15 @@ def _searchsorted(
     """How many of the row are smaller, or with `right` not larger."""
     from onnxscript import opset18 as op
 
-    if not hasattr(x, "shape"):
+    lines, single = len(rows.shape) > 1, not hasattr(x, "shape")
+    if single:
         x = op.CastLike(x, rows)
+    elif rows.dtype != x.dtype:
+        rows, x = op.Cast(rows, to=1), op.Cast(x, to=1)
     if sorter is not None:
         rows = op.GatherElements(rows, sorter, axis=-1)
     compare = op.LessOrEqual if right or side == "right" else op.Less
-    if rows.dtype != x.dtype:
-        rows, x = op.Cast(rows, to=1), op.Cast(x, to=1)
-    if len(rows.shape) > 1:
+    if lines:
         rows = op.Unsqueeze(rows, [-2])
     below = compare(rows, op.Unsqueeze(x, [-1]))
     return op.Cast(op.ReduceSum(op.Cast(below, to=6), [-1], keepdims=0), to=6 if out_int32 else 7)

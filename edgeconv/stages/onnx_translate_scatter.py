@@ -69,6 +69,8 @@ def _scatter(x: Any, dim: int, index: Any, src: Any, reduce: str) -> Any:
 
     if isinstance(src, int | float):
         src = op.Expand(op.CastLike(src, x), [int(n) for n in index.shape])
+    elif list(src.shape) != list(index.shape):
+        src = op.Slice(src, [0] * len(index.shape), [int(n) for n in index.shape], list(range(len(index.shape))))
     return op.ScatterElements(x, index, src, axis=dim, reduction={"add": "add", "multiply": "mul"}[reduce])
 
 
@@ -157,6 +159,9 @@ def _repeat_interleave(x: Any, repeats: Any, dim: int | None = None, output_size
     """Rows by the place at which their copies end: a shape that is known, where the exporter's depends on data."""
     from onnxscript import opset18 as op
 
+    size = math.prod(int(n) for n in x.shape) if dim is None else int(x.shape[dim])
+    if math.prod(int(n) for n in repeats.shape) == 1:
+        repeats = op.Expand(op.Reshape(repeats, [-1]), [size])
     if dim is None:
         x, dim = op.Reshape(x, [-1]), 0
     return op.Gather(x, _repeats(repeats, output_size), axis=dim)

@@ -41,7 +41,27 @@ def _grown(x: T, place: Any, value: Any) -> None:
     x[place] += value
 
 
+SHIFTED = torch.tensor([-100, 7, -1, 0], dtype=torch.int32)
+BYTES = torch.tensor([[0], [255], [129]], dtype=torch.uint8)
+
 CASES: dict[str, Case] = {
+    "logcumsumexp of nothing": (
+        lambda x: torch.logcumsumexp(torch.cat([x * 0 - torch.inf, x * 0 - torch.inf, x], 1), 1)[:, -6:], (M,)),
+    "shift to the sign": (lambda n: (n >> 31, n >> torch.tensor([31, 1, 0, 4], dtype=torch.int32)), (SHIFTED,)),
+    "bits of bytes": (lambda n: ((n >> torch.arange(8, dtype=torch.uint8)) & 1).int(), (BYTES,)),
+    "solve one system": (lambda b: torch.linalg.solve(SQUARE, torch.stack([b, b + 1])), (_draw(*SQUARE.shape, seed=80),)),
+    "solve_triangular one system": (
+        lambda b: torch.linalg.solve_triangular(SPD, torch.stack([b, b + 1]), upper=True), (_draw(*SQUARE.shape, seed=81),)),
+    "searchsorted a number": (lambda x: torch.searchsorted(x.flatten().cumsum(0).abs().cumsum(0), 0.3), (P,)),
+    "searchsorted with an order": (
+        lambda x, y: torch.searchsorted(x, y, sorter=torch.tensor([2, 0, 1])), (torch.tensor([0.5, 0.9, 0.1]), UNIT)),
+    "repeat_interleave one count": (
+        lambda x: torch.repeat_interleave(x, torch.tensor([2]), dim=0, output_size=2 * x.shape[0]), (M,)),
+    "scatter_ multiply of a part": (
+        lambda x, y: x.clone().scatter_(1, torch.tensor([[0, 2], [1, 0]]), y, reduce="multiply"), (M, M + 1)),
+    "scatter at the largest": (
+        lambda x, n: x.clone().scatter(0, torch.topk(n, 3)[0], torch.arange(3.0)),
+        (_draw(8, seed=82), torch.tensor([1, 5, 5, 2]))),
     "max of two": (lambda x, y: torch.max(x, y), (X, Y)),
     "max all": (lambda x: torch.max(x), (X,)),
     "min int dim": (lambda n: tuple(torch.min(n, 1)), (torch.argsort(M, 1),)),
