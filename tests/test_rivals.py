@@ -2,6 +2,9 @@
 
 import importlib.machinery
 import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +56,31 @@ def test_a_ratio_is_told_with_its_interval():
     found = rivals.ratio(base * generator.normal(0.9, 0.01, 41), base)
     assert 0.88 < found["at_least"] < found["first_over_this"] < found["at_most"] < 0.92
     assert rivals.ratio(base[:3], base[:3])["at_least"] is None
+
+
+def told(*arguments):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_several_processes_give_medians_between_their_ends(tmp_path):
+    import tensorflow as tf
+
+    dense = tf.function(lambda x: tf.matmul(x, tf.ones([64, 64])), input_signature=[tf.TensorSpec([8, 64])])
+    path = tmp_path / "net.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([dense.get_concrete_function()]).convert())
+    other = tmp_path / "other.tflite"
+    other.write_bytes(path.read_bytes())
+    rows = json.loads(told(path, other, "--rounds", 7, "--processes", 3, "--json").stdout)
+    assert [row["file"] for row in rows] == [str(path), str(other)]
+    assert rows[0]["first_over_this"] == 1
+    assert rows[1]["at_least"] <= rows[1]["first_over_this"] <= rows[1]["at_most"]
+    assert rows[1]["bytes"] == path.stat().st_size
+
+
+def test_a_file_that_does_not_load_is_named(tmp_path):
+    for more in ([], ["--processes", "2"]):
+        found = told(tmp_path / "none.tflite", *more)
+        assert found.returncode == 1
+        assert "none.tflite" in found.stderr.splitlines()[-1]

@@ -16,10 +16,18 @@ T = torch.Tensor
 
 
 def core() -> list[str]:
-    """Names of the overloads that PyTorch tags as core, sorted: `abs.default`."""
+    """Names of the overloads that PyTorch tags as core, sorted: `abs.default`.
+
+    From the schemas: `dir(torch.ops.aten)` knows only what was asked for before.
+    """
+    names = {
+        schema.name.removeprefix("aten::")
+        for schema in torch._C._jit_get_all_schemas()
+        if schema.name.startswith("aten::")
+    }
     found = []
-    for name in dir(A):
-        packet = getattr(A, name)
+    for name in names:
+        packet = getattr(A, name, None)
         overloads = packet.overloads() if hasattr(packet, "overloads") else []
         found += [f"{name}.{one}" for one in overloads if torch.Tag.core in getattr(packet, one).tags]
     return sorted(found)
@@ -105,6 +113,8 @@ CASES |= {
     "argmax.default": (lambda x: A.argmax(x, 1), (X,)),
     "argmin.default": (lambda x: A.argmin(x), (X,)),
     "as_strided.default": (lambda x: A.as_strided(x, [3, 4], [6, 1], 0), (M,)),
+    "adaptive_avg_pool1d.default": (lambda x: A.adaptive_avg_pool1d(x, [3]), (IMAGE[0],)),
+    "avg_pool1d.default": (lambda x: A.avg_pool1d(x, [3], [2], [1], True, False), (IMAGE[0],)),
     "avg_pool2d.default": (lambda x: A.avg_pool2d(x, [3, 3], [2, 2], [1, 1], True, False), (IMAGE,)),
     "avg_pool3d.default": (lambda x: A.avg_pool3d(x, [2, 3, 3], [2, 2, 2], [0, 1, 1], False, True), (VOLUME,)),
     "bitwise_not.default": (A.bitwise_not.default, (N,)),
@@ -202,6 +212,8 @@ CANNOT: dict[str, str] = {
     "rand.default": "random numbers",
     "randn.default": "random numbers",
     "randperm.default": "random numbers",
+    "resize_.default": "changes a tensor's memory in place, to elements that nothing has set",
+    "sym_is_contiguous.default": "memory layout: a truth in a graph of fixed shapes",
     "sym_numel.default": "a size: a number in a graph of fixed shapes",
     "sym_size.int": "a size: a number in a graph of fixed shapes",
     "sym_storage_offset.default": "memory layout: a number in a graph of fixed shapes",
