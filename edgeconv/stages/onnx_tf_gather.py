@@ -59,18 +59,22 @@ def from_start(indices: Any, length: Any) -> Any:
 
 def _elements(node: Any, tensors: dict[str, Any]) -> Any:
     """Along the last axis of equal others: one GATHER, row by row. Else a GATHER from the elements numbered through."""
-    import numpy as np
     import tensorflow as tf
 
-    data, indices, shape, taken = _known(node, tensors)
+    data, indices, shape, taken = known(node, tensors)
     axis = int(node.attrs.get("axis", 0)) % len(shape)
-    where = from_start(indices, shape[axis])
     if axis == len(shape) - 1 and taken[:-1] == shape[:-1]:
-        return tf.gather(data, where, axis=axis, batch_dims=axis)
+        return tf.gather(data, from_start(indices, shape[axis]), axis=axis, batch_dims=axis)
+    return tf.gather(tf.reshape(data, [-1]), numbered(indices, shape, taken, axis))
+
+
+def numbered(indices: Any, shape: list[int], taken: list[int], axis: int) -> Any:
+    """Which element of all, of a tensor of `shape`, each index along `axis` means; int32, of the indices' shape `taken`."""
+    import numpy as np
+
     steps = [int(np.prod(shape[a + 1 :])) for a in range(len(shape))]
     others = sum(grid * steps[a] for a, grid in enumerate(np.indices(taken)) if a != axis)
-    number = where * steps[axis] + np.broadcast_to(others, taken).astype(np.int32)
-    return tf.gather(tf.reshape(data, [-1]), number)
+    return from_start(indices, shape[axis]) * steps[axis] + np.broadcast_to(others, taken).astype(np.int32)
 
 
 def _slices(node: Any, tensors: dict[str, Any]) -> Any:
@@ -78,7 +82,7 @@ def _slices(node: Any, tensors: dict[str, Any]) -> Any:
     import numpy as np
     import tensorflow as tf
 
-    data, indices, shape, taken = _known(node, tensors)
+    data, indices, shape, taken = known(node, tensors)
     batch, depth = int(node.attrs.get("batch_dims", 0)), taken[-1]
     lengths = np.array(shape[batch : batch + depth], np.int32)
     where = from_start(indices, lengths)
@@ -91,11 +95,11 @@ def _slices(node: Any, tensors: dict[str, Any]) -> Any:
     return tf.gather(tf.reshape(data, [int(np.prod(shape[: batch + depth])), *tail]), number)
 
 
-def _known(node: Any, tensors: dict[str, Any]) -> tuple[Any, Any, list[int], list[int]]:
+def known(node: Any, tensors: dict[str, Any]) -> tuple[Any, Any, list[int], list[int]]:
     """Data and indices, and their shapes."""
     import tensorflow as tf
 
-    data, indices = (tf.convert_to_tensor(tensors[name]) for name in node.inputs)
+    data, indices = (tf.convert_to_tensor(tensors[name]) for name in node.inputs[:2])
     shape, taken = data.shape.as_list(), indices.shape.as_list()
     if None in shape or None in taken:
         raise refuse(node, "its input or its indices have no fixed shape")

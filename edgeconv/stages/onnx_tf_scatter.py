@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeconv.stages.onnx_tf_gather import from_start
-from edgeconv.stages.onnx_tf_handlers import refuse
+from edgeconv.stages.onnx_tf_gather import from_start, known, numbered
 
 keep: list[Any] = []
 
@@ -40,17 +39,12 @@ def define() -> None:
 
 def _scatter(node: Any, tensors: dict[str, Any]) -> Any:
     """Elements numbered through are the places."""
-    import numpy as np
     import tensorflow as tf
 
-    data, indices, updates = (tf.convert_to_tensor(tensors[name]) for name in node.inputs)
-    if None in data.shape.as_list() or None in indices.shape.as_list():
-        raise refuse(node, "its input or its indices have no fixed shape")
-    shape, taken = data.shape.as_list(), indices.shape.as_list()
+    data, indices, shape, taken = known(node, tensors)
+    updates = tf.convert_to_tensor(tensors[node.inputs[2]])
     axis = int(node.attrs.get("axis", 0)) % len(shape)
-    steps = [int(np.prod(shape[a + 1 :])) for a in range(len(shape))]
-    others = sum(grid * steps[a] for a, grid in enumerate(np.indices(taken)) if a != axis)
-    places = from_start(indices, shape[axis]) * steps[axis] + np.broadcast_to(others, taken).astype(np.int32)
+    places = numbered(indices, shape, taken, axis)
     flat = tf.reshape(data, [-1])
     distinct = taken[axis] == 1 or (axis == len(shape) - 1 and _is_top_k(indices))
     return tf.reshape(_written(tf, flat, places, tf.reshape(updates, [-1]), distinct=distinct), shape)
@@ -61,10 +55,8 @@ def _scatter_nd(node: Any, tensors: dict[str, Any]) -> Any:
     import numpy as np
     import tensorflow as tf
 
-    data, indices, updates = (tf.convert_to_tensor(tensors[name]) for name in node.inputs)
-    if None in data.shape.as_list() or None in indices.shape.as_list():
-        raise refuse(node, "its input or its indices have no fixed shape")
-    shape, (*_, depth) = data.shape.as_list(), indices.shape.as_list()
+    data, indices, shape, (*_, depth) = known(node, tensors)
+    updates = tf.convert_to_tensor(tensors[node.inputs[2]])
     tail = shape[depth:]
     steps = np.array([int(np.prod(shape[a + 1 : depth])) for a in range(depth)], np.int32)
     where = from_start(indices, np.array(shape[:depth], np.int32))
