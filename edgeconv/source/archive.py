@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeconv.errors import BrokenModelFile, SourceError, TrainingMode, Untrusted
-from edgeconv.source.calling import first_line, some
+from edgeconv.source.calling import first_line, own_path, some
 from edgeconv.source.model import ModelSource
 
 
@@ -200,7 +200,7 @@ def _refuse_training(program: Any) -> None:
         flag = flags.get(str(node.target))
         if flag is not None and len(node.args) > flag and node.args[flag] is True:
             stack = list((node.meta.get("nn_module_stack") or {}).values())
-            found.append(str(stack[-1][0]) if stack and stack[-1][0] else str(node.target))
+            found.append(own_path(str(stack[-1][0])) if stack and stack[-1][0] else str(node.target))
     if found:
         raise TrainingMode(
             f"the program was exported in training mode: {some(list(dict.fromkeys(found)))}",

@@ -16,6 +16,8 @@ from edgeconv.source.observe import is_users
 
 #: Everything that could be drawn at random is drawn from this seed, so that every process gets the same.
 SEED = 0
+#: Attribute under which `nesting` keeps the user's module in its own.
+INNER = "edgeconv_inner"
 
 
 def is_script(module: Any) -> bool:
@@ -85,7 +87,7 @@ def check_deterministic(module: Any, example: dict[str, Any]) -> None:
     first, second = outputs
     if first.keys() != second.keys() or not all(_same(first[name], second[name]) for name in first):
         culprits = [name for name, total in seen[0].items() if total != seen[1].get(name)]
-        named = [name for name in culprits if name] or [type(module).__name__]
+        named = [own_path(name) for name in culprits if own_path(name)] or [type(module).__name__]
         raise TrainingMode(
             f"two calls with the same input give different outputs; the first module that differs is {named[0]!r}",
             hint="dropout called with training=True, or random numbers in forward: tie them to self.training",
@@ -126,10 +128,19 @@ def flatten(output: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path, leaf in leaves:
         if isinstance(leaf, torch.Tensor):
-            parts = [str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path]
-            name = "_".join(parts)
+            name = path_name(path)
             found[name if not name[:1].isdigit() else f"output_{name}"] = leaf
     return found
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """Such as "cache_0_key" for a leaf at ["cache"][0]["key"] of a container."""
+    return "_".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
+
+
+def own_path(name: str) -> str:
+    """A submodule's dotted name in the user's model, whatever it was wrapped in."""
+    return name.removeprefix("L['self'].").removeprefix(INNER).removeprefix(".")
 
 
 def outputs_of(module: Any, inputs: dict[str, Any]) -> dict[str, Any]:

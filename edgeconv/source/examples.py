@@ -52,7 +52,7 @@ def inputs_of(source: ModelSource, given: Any, names: list[str]) -> tuple[dict[s
         if tensor is not None and not isinstance(tensor, torch.Tensor):
             raise InputMismatch(
                 f"the example input {name!r} is {type(tensor).__name__}, not a tensor",
-                hint="wrap the model so that its forward takes tensors only",
+                hint="give a tensor of the shape and dtype that the model will meet",
             )
         tensor = tensor.detach() if tensor is not None else None
         spec = declared.get(name) or spec_of(name, tensor)
@@ -81,7 +81,7 @@ def _by_name(given: Any, names: list[str]) -> dict[str, Any]:
         if len(given) > len(names):
             raise InputMismatch(
                 f"{len(given)} example inputs for a forward that takes {len(names)}: {', '.join(names)}",
-                hint="give one tensor for each",
+                hint="give one tensor for each; a list that is one argument goes into a tuple: (module, ([a, b],))",
             )
         return dict(zip(names, given, strict=False))
     if not isinstance(given, dict):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeconv.errors import SourceError
-from edgeconv.source import calling, examples
+from edgeconv.source import calling, examples, nesting
 from edgeconv.source.inputs import InputSpec
 from edgeconv.source.model import ModelSource
 
@@ -35,6 +35,7 @@ def freeze(module: Any, example_inputs: Any, specs: tuple[InputSpec, ...], path:
     try:
         for sentence in calling.to_eval(module):
             warnings.warn(sentence, stacklevel=2)
+        module, example_inputs = nesting.by_tensors(module, example_inputs)
         example, found = examples.inputs_of(source, example_inputs, calling.parameter_names(module))
         calling.check_deterministic(module, example)
         program = torch.export.export(module, (), kwargs=example)

@@ -34,6 +34,7 @@ from edgeconv.source.checkpoint import load_weights
 from edgeconv.source.examples import inputs_of, within_tables
 from edgeconv.source.inputs import InputSpec
 from edgeconv.source.model import ModelSource, Snapshot
+from edgeconv.source.nesting import by_tensors
 from edgeconv.source.observe import Observer
 
 __all__ = ["Loaded", "call", "flatten", "load", "outputs_of", "place", "probe"]
@@ -118,6 +119,7 @@ def _load_module(source: ModelSource) -> Loaded:
     if source.weights is not None:
         load_weights(module, source.weights)
     warnings = to_eval(module)
+    module, given = by_tensors(module, given)
     example, inputs = inputs_of(source, given, parameter_names(module))
     check_deterministic(module, example)  # also runs what the forward imports, while the observer looks on
     inputs = within_tables(module, example, inputs, [spec.name for spec in source.inputs])

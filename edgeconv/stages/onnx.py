@@ -111,11 +111,11 @@ def graph_of(source: ModelSource) -> tuple[Any, list[str], list[str], dict[str, 
     from edgeconv.rewrite.fold_batch_norm import FoldBatchNorm
     from edgeconv.rewrite.long_places import LongPlaces
     from edgeconv.rewrite.narrow_floats import NarrowFloats
+    from edgeconv.rewrite.select_masked import SelectMasked
 
     model, inputs, outputs, notes = _from_file(source) if source.kind == "onnx" else _from_torch(source)
-    run(
-        model, [FoldBatchNorm(), NarrowFloats(), LongPlaces()]
-    )  # before opset 13, which has some ops for few types only
+    # before opset 13, which has some ops for few types only
+    run(model, [FoldBatchNorm(), SelectMasked(), NarrowFloats(), LongPlaces()])
     NameFixPass()(model)  # a file's nodes may have no names, and the quantizer tells nodes by them
     return model, inputs, outputs, notes
 
@@ -170,10 +170,24 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
             run(program.model, [FoldBatchNorm()])  # before the optimizer does it in float32
             _demand_equal_constants()
             program.optimize()
+            _unwrap_names(program.model)
     except Exception as error:
         raise _export_error(error, loaded) from error
     notes = {"warnings": list(loaded.warnings)}
     return program.model, list(loaded.example), outputs, notes
+
+
+def _unwrap_names(model: Any) -> None:
+    """Name weights and modules as in the user's model, whatever it was wrapped in."""
+    from edgeconv.rewrite.base import SCOPES, nodes
+    from edgeconv.source.calling import INNER, own_path
+
+    for value in list(model.graph.initializers.values()):
+        value.name = own_path(value.name or "")
+    for node in nodes(model):
+        scopes = node.metadata_props.get(SCOPES, "")
+        if INNER in scopes:
+            node.metadata_props[SCOPES] = scopes.replace(f"{INNER}.", "").replace(INNER, "")
 
 
 def _demand_equal_constants() -> None:

@@ -101,6 +101,10 @@ def known(node: Any, tensors: dict[str, Any]) -> tuple[Any, Any, list[int], list
 
     data, indices = (tf.convert_to_tensor(tensors[name]) for name in node.inputs[:2])
     shape, taken = data.shape.as_list(), indices.shape.as_list()
-    if None in shape or None in taken:
-        raise refuse(node, "its input or its indices have no fixed shape")
+    if None in taken:
+        raise refuse(
+            node, "how many places it takes depends on the input (as x[mask] does), and a TFLite shape does not"
+        )
+    if None in shape:
+        raise refuse(node, "its input has no fixed shape")
     return data, indices, shape, taken

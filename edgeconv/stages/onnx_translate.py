@@ -187,7 +187,11 @@ def _index_put(x: Any, indices: Sequence[Any], values: Any, accumulate: bool = F
     behind = len(x.shape) - masks[0] - len(mask.shape)
     single = all(size == 1 for size in values.shape)
     if not single and len(values.shape) > behind:
-        return usual(x, indices, values, accumulate)
+        by_rows = masks[0] == 0 and len(values.shape) == behind + 1
+        if not by_rows or isinstance(values.shape[0], int):
+            return usual(x, indices, values, accumulate)
+        places = op.Transpose(op.NonZero(mask), perm=[1, 0])  # which `rewrite.select_masked` makes a choice of
+        return op.ScatterND(x, places, values, reduction="add" if accumulate else "none")
     if single and len(values.shape) > len(x.shape):
         values = op.Reshape(values, op.Constant(value_ints=[1]))
     if behind:

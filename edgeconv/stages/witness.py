@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgeconv.source.calling import own_path
 from edgeconv.source.observe import is_users
 
 #: What torch.export adds for side effects: what they check is not part of the result.
@@ -54,7 +55,11 @@ def watch(module: Any, example: dict[str, Any]) -> list[dict[str, Any]]:
 
     from edgeconv.source import loading
 
-    names = {id(child): name for name, child in module.named_modules()} if hasattr(module, "named_modules") else {}
+    names = (
+        {id(child): own_path(name) for name, child in module.named_modules()}
+        if hasattr(module, "named_modules")
+        else {}
+    )
     path: list[str] = [""]
     found: list[dict[str, Any]] = []
     translated = _translated()
@@ -99,7 +104,7 @@ def untranslated(program: Any) -> list[dict[str, Any]]:
         if registry.is_registered(node.target) or node.target in own:
             continue
         stack = list((node.meta.get("nn_module_stack") or {}).values())
-        module = str(stack[-1][0]).removeprefix("L['self'].") if stack else ""
+        module = own_path(str(stack[-1][0])) if stack else ""
         place = place_in(node.meta.get("stack_trace") or "")
         found.append(obstacle("no-onnx", op, module, place, "PyTorch's ONNX exporter has no translation"))
     return found

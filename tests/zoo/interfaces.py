@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-Example = dict[str, torch.Tensor] | tuple[torch.Tensor, ...]
+Example = dict[str, Any]
 FACTORIES: dict[str, Callable[[], tuple[nn.Module, Example]]] = {}
 
 
-def model(**inputs: torch.Tensor) -> Callable[[type[nn.Module]], type[nn.Module]]:
+def model(**inputs: Any) -> Callable[[type[nn.Module]], type[nn.Module]]:
     """List a class under its lower-case name, with its inputs by name."""
 
     def add(kind: type[nn.Module]) -> type[nn.Module]:
@@ -102,6 +102,55 @@ class Buffers(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         return (x * self.anchors)[:, self.order] * self.keep, self.anchors, self.order
+
+
+def _kept() -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randn(1, 2, 5, 8), torch.randn(1, 2, 5, 8)
+
+
+@model(
+    levels=[torch.rand(1, 4, 8, 8), torch.rand(1, 6, 4, 4)],
+    kept=(_kept(), _kept()),
+    extra={"bias": torch.randn(1, 16)},
+    gain=2.0,
+)
+class Containers(nn.Module):
+    """Feature maps as a list, a cache of keys and values as pairs a layer, a dict, a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(width, 16, 1) for width in (4, 6))
+        self.query = nn.Linear(16, 16)
+
+    def forward(self, levels: Any, kept: Any, extra: Any = None, gain: float = 1.0) -> Any:
+        x = (
+            sum(conv(level).mean((2, 3)) for conv, level in zip(self.lateral, levels, strict=True)) * gain
+            + extra["bias"]
+        )
+        grown = []
+        for old_keys, old_values in kept:
+            query = self.query(x).view(1, 2, 1, 8)
+            keys = torch.cat([old_keys[:, :, 1:], query], 2)
+            values = torch.cat([old_values[:, :, 1:], query.relu()], 2)
+            x = x + F.scaled_dot_product_attention(query, keys, values).reshape(1, 16)
+            grown.append((keys, values))
+        return {"x": x, "kept": grown}
+
+
+@model(x=torch.randn(2, 6, 16), mask=torch.rand(2, 6) > 0.5)
+class Masked(nn.Module):
+    """Rows that a mask selects are computed alone, written back, and averaged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.mix = nn.LayerNorm(16), nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> Any:
+        y = torch.zeros_like(x)
+        y[mask] = F.gelu(self.mix(self.norm(x[mask])).view(-1, 2, 8).flatten(1))
+        y[x > 1] += 1
+        y[~mask] *= 0.5
+        return y, x[mask].mean(0), x[mask].amax(0)
 
 
 @model(clip=torch.rand(1, 3, 4, 16, 16))
