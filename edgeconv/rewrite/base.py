@@ -323,6 +323,8 @@ def infer(node: ir.Node) -> None:
         )
     except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError, ValueError):
         return
+    except onnx.checker.ValidationError:  # a node as a later opset has it
+        return
     for value in node.outputs:
         proto = found.get(value.name or "")
         if proto is not None:

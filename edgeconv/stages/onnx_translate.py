@@ -187,17 +187,28 @@ def _index_put(x: Any, indices: Sequence[Any], values: Any, accumulate: bool = F
     behind = len(x.shape) - masks[0] - len(mask.shape)
     single = all(size == 1 for size in values.shape)
     if not single and len(values.shape) > behind:
-        by_rows = masks[0] == 0 and len(values.shape) == behind + 1
-        if not by_rows or isinstance(values.shape[0], int):
+        if len(values.shape) != len(x.shape) - len(mask.shape) + 1 or isinstance(values.shape[masks[0]], int):
             return usual(x, indices, values, accumulate)
-        places = op.Transpose(op.NonZero(mask), perm=[1, 0])  # which `rewrite.select_masked` makes a choice of
-        return op.ScatterND(x, places, values, reduction="add" if accumulate else "none")
+        return _put_rows(x, mask, masks[0], values, accumulate)
     if single and len(values.shape) > len(x.shape):
         values = op.Reshape(values, op.Constant(value_ints=[1]))
     if behind:
         mask = op.Unsqueeze(mask, op.Constant(value_ints=[len(mask.shape) + axis for axis in range(behind)]))
     chosen = op.CastLike(values, x)
     return op.Where(mask, op.Add(x, chosen) if accumulate else chosen, x)
+
+
+def _put_rows(x: Any, mask: Any, first: int, values: Any, accumulate: bool) -> Any:
+    """x[:, mask] = values with a row of values for each true: `rewrite.select_masked` makes a choice of it."""
+    from onnxscript import opset18 as op
+
+    size, masked = len(x.shape), list(range(first, first + len(mask.shape)))
+    perm = [*masked, *(axis for axis in range(size) if axis not in masked)]
+    rows = [first, *(axis for axis in range(len(values.shape)) if axis != first)]
+    places = op.Transpose(op.NonZero(mask), perm=[1, 0])
+    into, values = (x, values) if first == 0 else (op.Transpose(x, perm=perm), op.Transpose(values, perm=rows))
+    made = op.ScatterND(into, places, values, reduction="add" if accumulate else "none")
+    return made if first == 0 else op.Transpose(made, perm=[perm.index(axis) for axis in range(size)])
 
 
 def _hstack(tensors: Sequence[Any]) -> Any:

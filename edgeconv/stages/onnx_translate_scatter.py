@@ -19,6 +19,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         aten.copy.default: _copy,
         aten.masked_scatter.default: _masked_scatter,
+        aten.masked_select.default: _masked_select,
         aten.scatter.reduce: _scatter,
         aten.scatter.value_reduce: _scatter,
         aten.scatter_reduce.two: _scatter_reduce,
@@ -79,12 +80,26 @@ def _masked_scatter(x: Any, mask: Any, source: Any) -> Any:
     from onnxscript import opset18 as op
 
     shape = [int(n) for n in x.shape]
+    if not all(
+        isinstance(size, int) for size in source.shape
+    ):  # one for each true: `rewrite.select_masked` knows these
+        places = op.Transpose(op.NonZero(op.Expand(mask, shape)), perm=[1, 0])
+        return op.ScatterND(x, places, op.Reshape(source, [-1]))
     flat = op.Reshape(op.Expand(mask, shape), [-1])
     number = op.CumSum(op.Cast(flat, to=6), op.Constant(value_int=0))
     last = math.prod(int(n) for n in source.shape) - 1
     place = op.Min(op.Max(op.Sub(number, _int32(1)), _int32(0)), _int32(last))
     made = op.Where(flat, op.Gather(op.Reshape(source, [-1]), op.Cast(place, to=7)), op.Reshape(x, [-1]))
     return op.Reshape(made, shape)
+
+
+def _masked_select(x: Any, mask: Any) -> Any:
+    """As x[mask] of both at their common shape: the exporter has none."""
+    from onnxscript import opset18 as op
+
+    shape = [int(n) for n in np.broadcast_shapes(tuple(x.shape), tuple(mask.shape))]
+    x, mask = (one if list(one.shape) == shape else op.Expand(one, shape) for one in (x, mask))
+    return op.GatherND(x, op.Transpose(op.NonZero(mask), perm=[1, 0]))
 
 
 def _int32(number: int) -> Any:

@@ -113,6 +113,72 @@ def test_a_mask_that_is_computed_twice_is_one():
     check(proto, SelectMasked())
 
 
+TABLE = {"table": np.random.default_rng(2).standard_normal((9, 4)).astype(np.float32), "c1": np.array([1]), "c0": np.array([0]),
+         "m1": np.array([-1]), "two": np.array([2]), "big": np.array([4])}  # fmt: skip
+COLUMN = [N("Slice", ["at", "c0", "c1", "c1"], ["s"]), N("Squeeze", ["s", "c1"], ["i"])]
+OTHER = [N("Slice", ["at", "c1", "two", "c1"], ["s2"]), N("Squeeze", ["s2", "c1"], ["j"])]
+ENDS = {
+    "one coordinate looks up": [*COLUMN, N("Gather", ["table", "i"], ["r"]), BACK],
+    "both in the other order": [
+        *COLUMN, *OTHER, N("Unsqueeze", ["i", "m1"], ["ui"]), N("Unsqueeze", ["j", "m1"], ["uj"]),
+        N("Concat", ["uj", "ui"], ["ji"], axis=-1), N("GatherND", ["big_table", "ji"], ["r"]), BACK,
+    ],
+    "numbers of rows look up": [
+        N("ArgMax", ["rows"], ["a"], axis=1, keepdims=0), N("Add", ["a", "a"], ["i"]), N("Gather", ["table", "i"], ["r"]), BACK,
+    ],
+    "written elsewhere": [*OTHER, N("Unsqueeze", ["j", "m1"], ["uj"]), N("ScatterND", ["table", "uj", "rows"], ["y"])],
+    "written to what rows say": [
+        N("ArgMax", ["rows"], ["a"], axis=1, keepdims=1), N("ScatterND", ["table", "a", "rows"], ["y"], reduction="add"),
+    ],
+    "added elsewhere": [
+        *COLUMN, N("Unsqueeze", ["i", "m1"], ["ui"]), N("ScatterND", ["table", "ui", "rows"], ["y"], reduction="add"),
+    ],
+    "a size in an Expand": [
+        N("Shape", ["rows"], ["n"], start=0, end=1), N("Concat", ["n", "big"], ["to"], axis=0),
+        N("ReduceSum", ["rows", "c1"], ["most"], keepdims=1), N("Expand", ["most", "to"], ["r"]), BACK,
+    ],
+    "a size in a Reshape": [
+        N("Shape", ["rows"], ["all"]), N("Gather", ["all", "c0"], ["n"]), N("Concat", ["n", "two", "two"], ["to"], axis=0),
+        N("Reshape", ["rows", "to"], ["h"]), N("ReduceSum", ["h", "two"], ["mean"], keepdims=1),
+        N("Sub", ["h", "mean"], ["d"]),
+        N("Reshape", ["d", "all"], ["r"]), BACK,
+    ],
+    "a size as a number": [
+        N("Shape", ["rows"], ["all"]), N("Gather", ["all", "c0"], ["n"]), N("Cast", ["n"], ["f"], to=FLOAT),
+        N("ReduceSum", ["rows", "c0"], ["sum"], keepdims=0), N("Div", ["sum", "f"], ["y"]),
+    ],
+    "how many elements": [N("Size", ["rows"], ["n"]), N("Cast", ["n"], ["y"], to=FLOAT)],
+    "products row by row": [
+        N("Reshape", ["rows", "heads"], ["h"]), N("Transpose", ["h"], ["t"], perm=[0, 2, 1]), N("MatMul", ["h", "t"], ["p"]),
+        N("MatMul", ["p", "h"], ["q"]), N("Reshape", ["q", "flat"], ["r"]), BACK,
+    ],
+    "a convolution a row": [
+        N("Reshape", ["rows", "image"], ["h"]), N("Conv", ["h", "k"], ["c"], pads=[1, 1, 1, 1]),
+        N("Reshape", ["c", "flat"], ["r"]), BACK,
+    ],
+    "the best of each": [N("TopK", ["rows", "two"], ["v", "w"]), N("Concat", ["v", "v"], ["r"], axis=1), BACK],
+    "back and forth": [
+        N("Transpose", ["rows"], ["t"], perm=[1, 0]), N("ReduceSum", ["t", "c0"], ["z"], keepdims=1),
+        N("Squeeze", ["z", "c0"], ["q"]), N("Unsqueeze", ["q", "m1"], ["u"]), N("Mul", ["rows", "u"], ["r"]), BACK,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(ENDS))
+def test_places_sizes_and_other_ends(case):
+    """The rows left out are never seen, whatever they hold."""
+    mask = np.array([[True, False, False], [False, False, True]])
+    x = np.random.default_rng(1).standard_normal((2, 3, 4)).astype(np.float32)
+    big = np.random.default_rng(3).random((3, 2, 4), np.float32)
+    more = {"heads": np.array([-1, 2, 2]), "flat": np.array([-1, 4]), "image": np.array([-1, 1, 2, 2]), "big_table": big,
+            "k": np.ones((1, 1, 3, 3), np.float32)}  # fmt: skip
+    proto = masked(ENDS[case], constants={**TABLE, **more}, opset=18)
+    for chosen in (mask, np.zeros_like(mask), ~np.zeros_like(mask)):
+        if case == "written elsewhere" and chosen.sum() > 2:  # then two rows go to one place, and no order is promised
+            continue
+        check(proto, SelectMasked(), feeds={"x": x, "m": chosen}, opset=18)
+
+
 STAYS = {
     "the rows are an output": ([N("Relu", ["rows"], ["y"])], {}, FLOAT),
     "another mask's places": (

@@ -153,6 +153,27 @@ class Masked(nn.Module):
         return y, x[mask].mean(0), x[mask].amax(0)
 
 
+@model(x=torch.randn(1, 12, 16))
+class Experts(nn.Module):
+    """A mixture of experts that takes each one's tokens out, as published language models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(16, 4, bias=False)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(16, 24), nn.SiLU(), nn.Linear(24, 16)) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.view(-1, 16)
+        weights, chosen = torch.topk(self.gate(tokens).softmax(-1), 2, -1)
+        weights = weights / weights.sum(-1, keepdim=True)
+        out = torch.zeros_like(tokens)
+        mask = F.one_hot(chosen, 4).permute(2, 1, 0)
+        for number, expert in enumerate(self.experts):
+            rank, token = torch.where(mask[number])
+            out.index_add_(0, token, expert(tokens[token]) * weights[token, rank, None])
+        return out.view_as(x)
+
+
 @model(clip=torch.rand(1, 3, 4, 16, 16))
 class Clip5(nn.Module):
     """Five axes in and out, mixed 2-D and 3-D work, a permute over all of them."""
