@@ -100,6 +100,8 @@ def _watched(module: Any, record: dict[str, float]) -> Iterator[None]:
     handles = []
     if not is_script(module):
         for name, child in module.named_modules():
+            if is_script(child):
+                continue
 
             def keep(_: Any, __: Any, output: Any, name: str = name) -> None:
                 first = next(iter(flatten(output).values()), None)

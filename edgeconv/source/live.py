@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeconv.errors import SourceError
-from edgeconv.source import calling, examples, nesting
+from edgeconv.source import calling, examples, nesting, traceable
 from edgeconv.source.inputs import InputSpec
 from edgeconv.source.model import ModelSource
 
@@ -32,6 +32,7 @@ def freeze(module: Any, example_inputs: Any, specs: tuple[InputSpec, ...], path:
 
     source = ModelSource("live", "factory", type(module).__name__, Path.cwd(), inputs=specs)
     modes = {child: child.training for child in module.modules()}
+    restore = traceable.prefer()
     try:
         for sentence in calling.to_eval(module):
             warnings.warn(sentence, stacklevel=2)
@@ -49,6 +50,7 @@ def freeze(module: Any, example_inputs: Any, specs: tuple[InputSpec, ...], path:
             detail=traceback.format_exc(),
         ) from error
     finally:
+        restore()
         for child, mode in modes.items():
             child.training = mode
     return found

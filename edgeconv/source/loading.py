@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeconv.errors import EdgeconvError, FactoryFailed, ModuleBroken, ModuleMissing, UsageError
+from edgeconv.errors import EdgeconvError, FactoryFailed, ModuleBroken, ModuleMissing, SourceError, UsageError
+from edgeconv.source import traceable
 from edgeconv.source.archive import ByName, load_program, load_torchscript, program_of_script
 from edgeconv.source.calling import (
     SEED,
@@ -25,6 +26,7 @@ from edgeconv.source.calling import (
     check_deterministic,
     first_line,
     flatten,
+    is_script,
     outputs_of,
     parameter_names,
     place,
@@ -79,6 +81,7 @@ def load(source: ModelSource) -> Loaded:
 def _load(source: ModelSource) -> Loaded:
     import torch
 
+    traceable.prefer()  # and stay with it: the process is a worker
     torch.manual_seed(SEED)  # factories without a seed of their own then give the same weights in every process
     random.seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002 - the user's factory may draw from the legacy generator
@@ -123,8 +126,31 @@ def _load_module(source: ModelSource) -> Loaded:
     example, inputs = inputs_of(source, given, parameter_names(module))
     check_deterministic(module, example)  # also runs what the forward imports, while the observer looks on
     inputs = within_tables(module, example, inputs, [spec.name for spec in source.inputs])
-    program = program_of_script(module, example) if source.kind == "torchscript" else None
+    program = None
+    if source.kind == "torchscript":
+        program = program_of_script(module, example)
+    elif any(is_script(child) for child in module.modules()):  # which torch.export does not enter
+        program = program_of_script(_scripted(source, module, example), example)
     return Loaded(module, program, inputs, example, Snapshot({}), tuple(warnings))
+
+
+def _scripted(source: ModelSource, module: Any, example: dict[str, Any]) -> Any:
+    """A module with scripted parts as TorchScript, traced on its example.
+
+    Raises:
+        SourceError: it cannot be traced.
+    """
+    import torch
+
+    try:
+        with torch.no_grad():
+            return torch.jit.trace(module, example_kwarg_inputs=example, check_trace=False)
+    except Exception as error:
+        raise SourceError(
+            f"{source.reference} has scripted parts and cannot be traced: {first_line(error)}{place(error)}",
+            hint="leave torch.jit.script away in the factory",
+            detail=traceback.format_exc(),
+        ) from error
 
 
 def _call_factory(source: ModelSource) -> tuple[Any, Any]:

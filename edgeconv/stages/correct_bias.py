@@ -225,12 +225,14 @@ def _twin(model: Any, places: list[_Place], rounded: dict[str, Array], shapes: d
 
 
 def _mean_errors(twin: Any, feeds: list[dict[str, Array]], scratch: Path) -> list[Array]:
-    """What `_twin` gives, averaged over inputs."""
+    """What `_twin` gives, averaged over those inputs that give numbers: a row of which all is masked has a mean of NaN."""
     session = _session(twin, scratch / "twin.onnx")
-    total = [np.asarray(one, np.float64) for one in session.run(None, feeds[0])]
-    for feed in feeds[1:]:
-        total = [one + more for one, more in zip(total, session.run(None, feed), strict=True)]
-    return [one / len(feeds) for one in total]
+    runs = [[np.asarray(one, np.float64) for one in session.run(None, feed)] for feed in feeds]
+    found = []
+    for errors in zip(*runs, strict=True):
+        finite = [one for one in errors if np.isfinite(one).all()]
+        found.append(np.mean(finite, axis=0) if finite else np.zeros_like(errors[0]))
+    return found
 
 
 def _shapes(model: Any) -> dict[str, list[int]]:
@@ -301,6 +303,8 @@ def _judge(wanted: dict[str, list[list[Array]]], found: dict[str, list[list[Arra
 def _snr(wanted: Array, found: Array) -> float:
     right = wanted.astype(np.float64)
     noise = np.square(found - right).sum()
+    if not np.isfinite(noise):
+        return -200.0
     return 200.0 if noise == 0 else min(200.0, 10 * float(np.log10(np.square(right).sum() / noise)))
 
 

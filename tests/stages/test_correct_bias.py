@@ -172,3 +172,27 @@ def test_the_declared_ranges_travel_in_the_graph(tmp_path):
     paths, _ = quantized(tmp_path, NETS["conv"])
     (spec,) = correct_bias.declared(onnx.load(str(paths["onnx"])))
     assert (spec.shape, spec.dtype, spec.low, spec.high) == ((1, 3, 24, 24), "float32", 0.0, 1.0)
+
+
+def test_inputs_that_give_no_numbers_are_left_out(tmp_path):
+    """A softmax over nothing but masked places is NaN in PyTorch too; one such input must not reach a bias."""
+    text = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(32, 64), nn.Linear(64, 32)
+    def forward(self, x, hidden):
+        weights = torch.zeros(1, 2).masked_fill(hidden, float("-inf")).softmax(-1)
+        return self.two(torch.relu(weights @ self.one(x)))
+def make():
+    torch.manual_seed(0)
+    return Net().eval(), (torch.rand(1, 2, 32), torch.tensor([[False, True]]))
+"""
+    paths, notes = run_stages(module_source(tmp_path, text), [Onnx(), Quantize()], tmp_path / "chain")
+    assert notes["quantize"]["bias_correction"]["corrected"] == 2
+    for tensor in onnx.load(str(paths["quantize"])).graph.initializer:
+        assert not np.isnan(numpy_helper.to_array(tensor).astype(np.float64)).any()
+
+
+def test_a_model_that_gives_no_numbers_is_not_the_better_one():
+    assert correct_bias._snr(np.ones(3), np.array([1, np.nan, 1])) == -200

@@ -174,6 +174,34 @@ class Experts(nn.Module):
         return out.view_as(x)
 
 
+@model(source=torch.randn(1, 6, 16), target=torch.randn(1, 5, 16), padding=torch.tensor([[False] * 5 + [True]]))
+class Translator(nn.Module):
+    """PyTorch's own transformer with a causal mask and a padding mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transformer = nn.Transformer(16, 2, 1, 1, 32, batch_first=True)
+
+    def forward(self, source: torch.Tensor, target: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
+        return self.transformer(source, target, tgt_mask=mask, src_key_padding_mask=padding)
+
+
+@model(image=torch.rand(1, 3, 16, 16))
+class Scripted(nn.Module):
+    """A scripted part in a module that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate = (
+            nn.Conv2d(3, 8, 3, 2, 1),
+            torch.jit.script(nn.Sequential(nn.Conv2d(8, 8, 1), nn.Hardswish())),
+        )
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.gate(self.conv(image)).mean((2, 3))
+
+
 @model(clip=torch.rand(1, 3, 4, 16, 16))
 class Clip5(nn.Module):
     """Five axes in and out, mixed 2-D and 3-D work, a permute over all of them."""
