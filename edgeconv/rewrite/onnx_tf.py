@@ -15,6 +15,7 @@ from edgeconv.rewrite.fold_fake_quant import FoldFakeQuant
 from edgeconv.rewrite.fold_quantized import FoldQuantized, QuantizedWeight
 from edgeconv.rewrite.given_integers import LARGEST
 from edgeconv.rewrite.infer_shapes import infer_shapes
+from edgeconv.rewrite.lower_rank import LowerRank
 from edgeconv.rewrite.onnx_tf_split import OnnxTfSplit
 from edgeconv.rewrite.onnx_tf_squeeze import OnnxTfSqueeze
 from edgeconv.rewrite.spell_affine import SpellAffine
@@ -100,6 +101,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellUnique(),
             SpellMod(),
             SpellMatmul(),
+            LowerRank(),
             OnnxTfSqueeze(),
             OnnxTfSplit(),
             *([SpellAffine()] if weights else []),

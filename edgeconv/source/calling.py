@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,7 @@ def parameter_names(module: Any) -> list[str]:
 
 
 def call(module: Any, inputs: dict[str, Any]) -> Any:
-    """Run the module without gradients.
+    """Run the module without gradients, on copies: some forwards normalize their input in place.
 
     Raises:
         InputMismatch: the forward raises on these inputs.
@@ -61,7 +63,8 @@ def call(module: Any, inputs: dict[str, Any]) -> Any:
 
     try:
         with torch.no_grad():
-            return module(*inputs.values()) if is_script(module) else module(**inputs)
+            own = {name: tensor.clone() for name, tensor in inputs.items()}
+            return module(*own.values()) if is_script(module) else module(**own)
     except Exception as error:
         shapes = ", ".join(f"{name} {dtype_of(t)}{list(t.shape)}" for name, t in inputs.items())
         raise InputMismatch(
@@ -72,17 +75,23 @@ def call(module: Any, inputs: dict[str, Any]) -> Any:
         ) from error
 
 
-def check_deterministic(module: Any, example: dict[str, Any]) -> None:
-    """Call twice with different seeds; a difference means dropout or noise that eval mode does not switch off."""
+def check_deterministic(module: Any, example: dict[str, Any]) -> Any:
+    """Call twice with different seeds; a difference means dropout or noise that eval mode does not switch off.
+
+    Returns:
+        What the first call gave.
+    """
     import torch
 
     outputs = []
+    raw: list[Any] = []
     seen: list[dict[str, float]] = []
     for seed in (SEED, SEED + 1):
         torch.manual_seed(seed)
         record: dict[str, float] = {}
         with _watched(module, record):
-            outputs.append(flatten(call(module, example)))
+            raw.append(call(module, example))
+        outputs.append(flatten(raw[-1]))
         seen.append(record)
     first, second = outputs
     if first.keys() != second.keys() or not all(_same(first[name], second[name]) for name in first):
@@ -92,6 +101,7 @@ def check_deterministic(module: Any, example: dict[str, Any]) -> None:
             f"two calls with the same input give different outputs; the first module that differs is {named[0]!r}",
             hint="dropout called with training=True, or random numbers in forward: tie them to self.training",
         )
+    return raw[0]
 
 
 @contextlib.contextmanager
@@ -126,6 +136,7 @@ def flatten(output: Any) -> dict[str, Any]:
 
     if isinstance(output, torch.Tensor):
         return {"output": output}
+    know_containers(output)
     leaves, _ = torch.utils._pytree.tree_flatten_with_path(output)
     found: dict[str, Any] = {}
     for path, leaf in leaves:
@@ -135,6 +146,44 @@ def flatten(output: Any) -> dict[str, Any]:
     return found
 
 
+def know_containers(tree: Any) -> None:
+    """Tell PyTorch of dataclasses, dicts of other kinds and namespaces in an argument or a result: else they are leaves."""
+    import torch
+
+    pytree = torch.utils._pytree
+    for leaf in pytree.tree_leaves(tree):
+        kind = type(leaf)
+        if kind in pytree.SUPPORTED_NODES or isinstance(leaf, type):
+            continue
+        if dataclasses.is_dataclass(leaf):
+            torch.export.register_dataclass(kind)
+        elif isinstance(leaf, dict) or kind is SimpleNamespace:
+            _know_mapping(kind)
+        else:
+            continue
+        know_containers(leaf)
+
+
+def _know_mapping(kind: type) -> None:
+    import torch
+
+    pytree = torch.utils._pytree
+
+    def entries(one: Any) -> dict[Any, Any]:
+        return dict(one) if isinstance(one, dict) else vars(one)
+
+    pytree.register_pytree_node(
+        kind,
+        lambda one: (list(entries(one).values()), list(entries(one))),
+        lambda values, keys: kind(**dict(zip(keys, values, strict=True))),
+        flatten_with_keys_fn=lambda one: (
+            [(pytree.MappingKey(key), value) for key, value in entries(one).items()],
+            list(entries(one)),
+        ),
+        serialized_type_name=f"{kind.__module__}.{kind.__qualname__}",
+    )
+
+
 def path_name(path: tuple[Any, ...]) -> str:
     """Such as "cache_0_key" for a leaf at ["cache"][0]["key"] of a container."""
     return "_".join(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
@@ -142,7 +191,10 @@ def path_name(path: tuple[Any, ...]) -> str:
 
 def own_path(name: str) -> str:
     """A submodule's dotted name in the user's model, whatever it was wrapped in."""
-    return name.removeprefix("L['self'].").removeprefix(INNER).removeprefix(".")
+    name = name.removeprefix("L['self'].")
+    while name.startswith(INNER):
+        name = name.removeprefix(INNER).removeprefix(".")
+    return name
 
 
 def outputs_of(module: Any, inputs: dict[str, Any]) -> dict[str, Any]:

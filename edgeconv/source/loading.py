@@ -36,7 +36,7 @@ from edgeconv.source.checkpoint import load_weights
 from edgeconv.source.examples import inputs_of, within_tables
 from edgeconv.source.inputs import InputSpec
 from edgeconv.source.model import ModelSource, Snapshot
-from edgeconv.source.nesting import by_tensors
+from edgeconv.source.nesting import by_tensors, only_tensors
 from edgeconv.source.observe import Observer
 
 __all__ = ["Loaded", "call", "flatten", "load", "outputs_of", "place", "probe"]
@@ -124,7 +124,8 @@ def _load_module(source: ModelSource) -> Loaded:
     warnings = to_eval(module)
     module, given = by_tensors(module, given)
     example, inputs = inputs_of(source, given, parameter_names(module))
-    check_deterministic(module, example)  # also runs what the forward imports, while the observer looks on
+    output = check_deterministic(module, example)  # also runs what the forward imports, while the observer looks on
+    module = module if source.kind == "torchscript" else only_tensors(module, output)
     inputs = within_tables(module, example, inputs, [spec.name for spec in source.inputs])
     program = None
     if source.kind == "torchscript":

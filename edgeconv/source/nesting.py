@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from edgeconv.errors import InputMismatch
-from edgeconv.source.calling import INNER, is_script, path_name
+from edgeconv.source.calling import INNER, flatten, is_script, know_containers, path_name
 
 #: What stands in a forward's arguments beside tensors; it is part of the converted model as it is.
 _CONSTANTS = (bool, int, float, str, type(None))
@@ -17,7 +17,8 @@ def by_tensors(module: Any, given: Any) -> tuple[Any, Any]:
     """The module and its example inputs, with arguments that hold several tensors spread out to one name a tensor.
 
     A forward(image, cache) with cache = [(k, v)] takes image, cache_0_0 and cache_0_1 then. What is no tensor keeps the
-    value of the example. Where every argument is one tensor, both are returned as they came.
+    value of the example. Where every argument is one tensor, both are returned as they came; unless the module has a part
+    with a name that torch.fx needs for itself, such as `meta`.
 
     Args:
         module: torch.nn.Module.
@@ -29,8 +30,11 @@ def by_tensors(module: Any, given: Any) -> tuple[Any, Any]:
     import torch
 
     arguments = _bound(module, given)
-    if arguments is None or all(isinstance(one, (torch.Tensor, type(None))) for one in arguments.values()):
+    if arguments is None:
         return module, given
+    if all(isinstance(one, (torch.Tensor, type(None))) for one in arguments.values()) and not _clashes(module):
+        return module, given
+    know_containers(arguments)
     tensors: dict[str, Any] = {}
     slots: list[Any] = []
     leaves, structure = torch.utils._pytree.tree_flatten_with_path(arguments)
@@ -49,6 +53,33 @@ def by_tensors(module: Any, given: Any) -> tuple[Any, Any]:
     if not tensors:
         raise InputMismatch("no example input is a tensor", hint="give at least one tensor, or convert its constants")
     return _wrap(module, slots, structure), tensors
+
+
+def only_tensors(module: Any, output: Any) -> Any:
+    """The module, giving nothing but tensors by name where `output`, which it gave, holds numbers or None beside them."""
+    import torch
+
+    if all(isinstance(leaf, torch.Tensor) for leaf in torch.utils._pytree.tree_leaves(output)) or not flatten(output):
+        return module
+
+    class OnlyTensors(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            setattr(self, INNER, module)
+            self.training = module.training
+
+        def forward(self, **tensors: Any) -> Any:
+            return flatten(getattr(self, INNER)(**tensors))
+
+    OnlyTensors.__name__ = type(module).__name__
+    return OnlyTensors()
+
+
+def _clashes(module: Any) -> bool:
+    import torch
+
+    taken = {"meta", *dir(torch.fx.GraphModule)} - set(dir(torch.nn.Module))
+    return not taken.isdisjoint([*module._modules, *module._parameters, *module._buffers])
 
 
 def _bound(module: Any, given: Any) -> dict[str, Any] | None:

@@ -37,6 +37,7 @@ class Onnx(Stage):
     built_from: ClassVar[tuple[str, ...]] = (
         "edgeconv.rewrite",
         "edgeconv.source",
+        "edgeconv.stages.capture",
         "edgeconv.stages.correct_bias",
         "edgeconv.stages.onnx_translate",
         "edgeconv.stages.onnx_translate_adaptive",
@@ -152,20 +153,19 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
     from edgeconv.rewrite.base import run
     from edgeconv.rewrite.fold_batch_norm import FoldBatchNorm
     from edgeconv.source import loading
-    from edgeconv.stages import onnx_translate
+    from edgeconv.stages import capture, onnx_translate
 
     loaded = loading.load(source)
     outputs = list(loading.outputs_of(loaded.module, loaded.example))
     if not outputs:
         raise StageError("the model's forward returns no tensor", hint="return a tensor, or a tuple or dict of tensors")
-    what = loaded.program if loaded.program is not None else loaded.module
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                what, (), kwargs=dict(loaded.example), dynamo=True, opset_version=EXPORT_OPSET, verbose=False,
-                optimize=False, custom_translation_table=onnx_translate.table(),
+                capture.program_of(loaded), (), kwargs=dict(loaded.example), dynamo=True, opset_version=EXPORT_OPSET,
+                verbose=False, optimize=False, custom_translation_table=onnx_translate.table(),
             )  # fmt: skip
             run(program.model, [FoldBatchNorm()])  # before the optimizer does it in float32
             _demand_equal_constants()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,3 +91,34 @@ def test_lists_are_cut():
     assert calling.first_line(ValueError("\n  one\ntwo")) == "one"
     assert calling.first_line(ValueError()) == "ValueError"
     assert Path(calling.__file__).exists()
+
+
+@dataclasses.dataclass
+class Inner:
+    h: torch.Tensor
+    count: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    logits: torch.Tensor
+    states: tuple[torch.Tensor, ...]
+    inner: Inner | None = None
+
+
+class Dict(dict):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("output", "names"),
+    [
+        (Result(A, (A, A), Inner(A)), ["logits", "states_0", "states_1", "inner_h"]),
+        (Result(A, ()), ["logits"]),
+        (Dict(a=A, b=Dict(c=A)), ["a", "b_c"]),
+        (SimpleNamespace(x=A, y=None, z=[A]), ["x", "z_0"]),
+        ((A, Result(A, ()), 3, "text"), ["output_0", "output_1_logits"]),
+    ],
+)
+def test_containers_of_other_kinds_are_opened(output, names):
+    assert list(calling.flatten(output)) == names

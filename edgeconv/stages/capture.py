@@ -1,0 +1,51 @@
+"""A model as a torch.export program that the ONNX exporter understands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def program_of(loaded: Any) -> Any:
+    """The program to hand to torch.onnx.export; the module itself where it cannot be traced in the usual way.
+
+    The exporter then tries others, and says what is wrong.
+
+    Args:
+        loaded: `edgeconv.source.loading.Loaded`.
+    """
+    import torch
+
+    program = loaded.program
+    if program is None:
+        try:
+            program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
+        except Exception:  # noqa: BLE001 - see above
+            return loaded.module
+    for graph_module in program.graph_module.modules():
+        if isinstance(graph_module, torch.fx.GraphModule):
+            _equal_bounds(graph_module.graph)
+    return program
+
+
+def _equal_bounds(graph: Any) -> None:
+    """clamp(x, 0.5, 2) with both bounds as floats: of one float and one integer the exporter makes a number and a tensor."""
+    import torch
+
+    aten = torch.ops.aten
+    for node in graph.nodes:
+        if node.target in (
+            aten.clamp.default,
+            aten.clamp_.default,
+            aten.clip.default,
+            aten.clip_.default,
+            aten.hardtanh.default,
+            aten.hardtanh_.default,
+        ):
+            numbers = [one for one in (*node.args[1:], *node.kwargs.values()) if isinstance(one, (int, float))]
+            if any(isinstance(one, float) for one in numbers):
+                node.args = (node.args[0], *(_as_float(one) for one in node.args[1:]))
+                node.kwargs = {name: _as_float(one) for name, one in node.kwargs.items()}
+
+
+def _as_float(number: Any) -> Any:
+    return float(number) if isinstance(number, int) else number
