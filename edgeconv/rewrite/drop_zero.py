@@ -1,4 +1,4 @@
-"""Removes branches that add nothing: a conv or matrix product with all-zero weights whose result is only added.
+"""Removes branches that add nothing: a conv or matrix product with all-zero weights whose result is only added; and x * 1.
 
 Networks are often built with the last batch norm of each residual branch at zero; folded into its conv, it leaves a conv of
 zeros. A trained network has none.
@@ -16,19 +16,28 @@ from edgeconv.rewrite.base import Builder, NodePass, const_value, given, needed,
 
 
 class DropZero(NodePass):
-    """x + 0 becomes x, where the zero is a constant or comes out of a conv, MatMul or Gemm with zero weights and bias."""
+    """x + 0 becomes x, where the zero is a constant or comes out of a conv, MatMul or Gemm with zero weights and bias.
 
-    ops: ClassVar[frozenset[str]] = frozenset({"Add"})
+    So does x * 1, which is left of a mask that is constant and leaves no row out.
+    """
+
+    ops: ClassVar[frozenset[str]] = frozenset({"Add", "Mul"})
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
-        """The other operand; None unless one is zero and the other has the result's shape."""
+        """The other operand; None unless one changes nothing and the other has the result's shape."""
         shape = static_shape(node.outputs[0])
         if shape is None:
             return None
-        for kept, zero in ((needed(node, 0), needed(node, 1)), (needed(node, 1), needed(node, 0))):
-            if static_shape(kept) == shape and const_value(kept) is None and _is_zero(zero):
+        idle = _is_zero if node.op_type == "Add" else _is_one
+        for kept, other in ((needed(node, 0), needed(node, 1)), (needed(node, 1), needed(node, 0))):
+            if static_shape(kept) == shape and const_value(kept) is None and idle(other):
                 return [build.op("Identity", kept)] if node.outputs[0].is_graph_output() else [kept]
         return None
+
+
+def _is_one(value: ir.Value) -> bool:
+    array = const_value(value)
+    return array is not None and bool(np.all(array == 1))
 
 
 def _is_zero(value: ir.Value) -> bool:

@@ -98,7 +98,10 @@ def _embedding_bag(
 
 
 def _attention_of(target: Any) -> Callable[..., Any]:
-    """The exporter's own for four axes; it takes no others, such as a window axis before the heads."""
+    """The exporter's own for four axes without a mask; it takes no others, such as a window axis before the heads.
+
+    A row of which all is masked gives zero, as in PyTorch; the exporter's gives NaN, or looks for NaN in the whole matrix.
+    """
     from onnxscript import opset18 as op
 
     def attention(
@@ -106,7 +109,8 @@ def _attention_of(target: Any) -> Callable[..., Any]:
         scale: float | None = None, enable_gqa: bool = False,
     ) -> Any:  # fmt: skip
         axes = len(query.shape)
-        if axes == 4 or enable_gqa:
+        single = query.dtype is not None and query.dtype.name == "FLOAT"
+        if enable_gqa or (axes == 4 and (attn_mask is None or not single)):
             usual = exporters(target)
             return usual(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
         turned = op.Transpose(key, perm=[*range(axes - 2), axes - 1, axes - 2])
@@ -115,12 +119,45 @@ def _attention_of(target: Any) -> Callable[..., Any]:
         if is_causal:
             ones = np.ones((int(query.shape[-2]), int(key.shape[-2])), np.float32)
             scores = op.Add(scores, op.Constant(value=onnx_tensor(np.triu(ones, 1) * np.float32(-1e9))))
-        if attn_mask is not None:
-            is_bool = attn_mask.dtype is not None and attn_mask.dtype.name == "BOOL"
-            scores = op.Where(attn_mask, scores, -1e9) if is_bool else op.Add(scores, attn_mask)
-        return op.MatMul(op.Softmax(scores, axis=-1), value)
+        if attn_mask is None:
+            return op.MatMul(op.Softmax(scores, axis=-1), value)
+        if attn_mask.dtype is not None and attn_mask.dtype.name == "BOOL":
+            added = op.Where(attn_mask, 0.0, -1e38)
+            seen = op.ReduceMax(op.Cast(attn_mask, to=1), [-1], keepdims=1)
+        else:
+            added = op.Max(attn_mask, -1e38)
+            seen = None
+            if _holds_minus_infinity(attn_mask):  # of which the TensorFlow converter makes the lowest number
+                seen = op.ReduceMax(op.Clip(op.Add(attn_mask, 3.4028234663852886e38), 0.0, 1.0), [-1], keepdims=1)
+        found = op.MatMul(op.Softmax(op.Add(scores, added), axis=-1), value)
+        return found if seen is None else op.Mul(found, seen)
 
     return attention
+
+
+_MASKS_ARE_MADE_OF = frozenset(
+    "Add Cast CastLike Concat Constant ConstantOfShape Expand Gather Identity Max Min Mul Reshape Slice Squeeze Sub Tile "
+    "Transpose Unsqueeze Where".split()
+)
+
+
+def _holds_minus_infinity(mask: Any) -> bool:
+    """The mask is made with a constant of -inf, so far as its making can be followed."""
+    left, seen = [mask], set()
+    while left:
+        value = left.pop()
+        node = value.producer()
+        tensor = value.const_value
+        if node is not None and node.op_type == "Constant" and "value" in node.attributes:
+            tensor = node.attributes["value"].value
+        if tensor is not None:
+            array = tensor.numpy()
+            if array.dtype.kind == "f" and np.isneginf(array).any():
+                return True
+        elif node is not None and node.op_type in _MASKS_ARE_MADE_OF and id(node) not in seen:
+            seen.add(id(node))
+            left += [one for one in node.inputs if one is not None]
+    return False
 
 
 @functools.cache
