@@ -28,6 +28,7 @@ OUTPUT_AXIS = {
     "DEPTHWISE_CONV_2D": 3,
     "TRANSPOSE_CONV": 0,
     "CONV_3D": 4,
+    "CONV_3D_TRANSPOSE": 3,
     "BATCH_MATMUL": -1,
     "GATHER": 0,
 }

@@ -18,13 +18,27 @@ def program_of(loaded: Any) -> Any:
     program = loaded.program
     if program is None:
         try:
-            program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
+            with _data_as_detach():
+                program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
         except Exception:  # noqa: BLE001 - see above
             return loaded.module
     for graph_module in program.graph_module.modules():
         if isinstance(graph_module, torch.fx.GraphModule):
             _equal_bounds(graph_module.graph)
     return program
+
+
+def _data_as_detach() -> Any:
+    """A mode in which `x.data` is x.detach(): torch.export loses track of what older code reads there."""
+    import torch
+
+    class Detach(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function == torch.Tensor.data.__get__:
+                return args[0].detach()
+            return function(*args, **(kwargs or {}))
+
+    return Detach()
 
 
 def _equal_bounds(graph: Any) -> None:

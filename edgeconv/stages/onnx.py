@@ -46,6 +46,7 @@ class Onnx(Stage):
         "edgeconv.stages.onnx_translate_order",
         "edgeconv.stages.onnx_translate_rnn",
         "edgeconv.stages.onnx_translate_scatter",
+        "edgeconv.stages.onnx_translate_training",
     )
     worker: ClassVar[str] = "torch"
     preload: ClassVar[tuple[str, ...]] = ("torch", "torch.onnx", "onnx_ir", "onnxscript")

@@ -20,6 +20,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         onnx_translate_order,
         onnx_translate_rnn,
         onnx_translate_scatter,
+        onnx_translate_training,
     )
 
     aten = torch.ops.aten
@@ -54,6 +55,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         **onnx_translate_math.table(),
         **onnx_translate_order.table(),
         **onnx_translate_scatter.table(),
+        **onnx_translate_training.table(),
         **dict.fromkeys([getattr(bag, "default", bag) for bag in bags], _embedding_bag),
     }
 

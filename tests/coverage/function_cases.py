@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.coverage import aten_cases, indexing_cases, overload_cases
+from tests.coverage import aten_cases, indexing_cases, module_cases, overload_cases
 from tests.coverage.aten_cases import ABOVE_ONE, IMAGE, POSITIVE, UNIT, VOLUME, B, C, Case, K, M, N, T, X, Y, _draw
 from tests.coverage.function_inputs import (
     BATCHED,
@@ -327,7 +327,7 @@ CASES |= {
     "F.binary_cross_entropy": (lambda x, y: F.binary_cross_entropy(x.sigmoid(), y.sigmoid()), (M, P)),
     "F.binary_cross_entropy_with_logits": (lambda x, y: F.binary_cross_entropy_with_logits(x, y.sigmoid()), (M, P)),
 }  # fmt: skip
-CASES |= indexing_cases.CASES | overload_cases.CASES
+CASES |= indexing_cases.CASES | module_cases.CASES | overload_cases.CASES
 
 _SERIES = "a series that TFLite has no builtin for, nor a closed form of its builtins"
 _EXPORT = "torch.export itself does not trace it: its shapes, or a branch in it, depend on data"

@@ -25,12 +25,22 @@ def make():
 CASES = {
     "bounds of two kinds": ("return torch.clamp(5.4 * x, 1e-3, 2)", "pass", lambda x: np.clip(5.4 * x, 1e-3, 2)),
     "bounds by name": ("return x.clamp(max=2, min=-1.5)", "pass", lambda x: np.clip(x, -1.5, 2)),
+    "data": (
+        "y = torch.tanh(x)\n        return y.data.topk(4)[0].sum(1, keepdim=True) + x.data",
+        "pass",
+        lambda x: np.tanh(x).sum(1, keepdims=True) + x,
+    ),
     "hardtanh": ("return nn.functional.hardtanh(x, 0, 1.5)", "pass", lambda x: np.clip(x, 0, 1.5)),
     "an input changed in place": ("x.sub_(1).mul_(2)\n        return x + 1", "pass", lambda x: 2 * x - 1),
     "parts called like torch.fx's own": (
         "return self.meta(x) * self.code",
         "self.meta, self.code = nn.Sequential(nn.ReLU()), nn.Parameter(torch.full((4,), 2.0))",
         lambda x: 2 * np.maximum(x, 0),
+    ),
+    "rows of a largest norm": (
+        "return self.table(torch.arange(4).expand(2, 4))[..., 0] * 0 + x",
+        "self.table = nn.Embedding(4, 3, max_norm=0.5)",
+        lambda x: x,
     ),
     "numbers among the outputs": ("return x * 2, 3, None", "pass", lambda x: x * 2),
 }
