@@ -30,3 +30,70 @@ def prefer() -> Callable[[], None]:
         transformer._detect_is_causal_mask = detect
 
     return restore
+
+
+def followed(module: Any) -> Any:
+    """A mode under which torch.export takes two things that it otherwise loses.
+
+    `x.data` is x.detach(). And Python may read values that come of buffers and parameters alone, as int(self.stride.max())
+    does: they are constant, but the tensors that stand for them while a program is traced hold none.
+    """
+    import torch
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    real = {name: one.detach().clone() for name, one in _state(module) if one.numel() <= _MOST_READ}
+    known: dict[int, tuple[Any, Any]] = {}
+    written: list[bool] = []
+
+    def value_of(one: Any) -> Any:
+        if written:
+            return None
+        if not known:
+            known.update({id(one): (one, real[name]) for name, one in _state(module) if name in real})
+        return known.get(id(one), (None, None))[1]
+
+    class Follow(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            name = getattr(function, "__name__", "")
+            if function == torch.Tensor.data.__get__:
+                function = torch.Tensor.detach
+            if name in _READS and value_of(args[0]) is not None:
+                with _disable_current_modes():
+                    return function(value_of(args[0]))
+            made = function(*args, **(kwargs or {}))
+            self._note(function, name, args, kwargs or {}, made)
+            return made
+
+        def _note(self, function: Any, name: str, args: Any, kwargs: Any, made: Any) -> None:
+            """Compute the same from the real values, where all are known; after a write into one, none is."""
+            tensors = [one for one in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+            if not tensors:
+                return
+            in_place = name.endswith("_") and not name.endswith("__") and name not in {"requires_grad_", "detach_"}
+            if in_place or name in _WRITES or function == torch.Tensor.data.__set__ or "out" in kwargs:
+                written.extend([True] if any(value_of(one) is not None for one in tensors[:1]) else [])
+                return
+            if (
+                not isinstance(made, torch.Tensor)
+                or made.numel() > _MOST_READ
+                or any(value_of(one) is None for one in tensors)
+            ):
+                return
+            with _disable_current_modes():
+                swapped = torch.utils._pytree.tree_map(
+                    lambda one: value_of(one) if isinstance(one, torch.Tensor) else one, (args, kwargs)
+                )
+                known[id(made)] = (made, function(*swapped[0], **swapped[1]))
+
+    return Follow()
+
+
+#: Writes that are not told by a name with an underscore behind.
+_WRITES = frozenset("__setitem__ __iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__".split())
+#: How Python reads a tensor's value, and how large what may be read is at most.
+_READS, _MOST_READ = frozenset({"item", "tolist", "__bool__", "__float__", "__index__", "__int__"}), 4096
+
+
+def _state(module: Any) -> list[tuple[str, Any]]:
+    """A module's buffers and parameters; none of other callables."""
+    return [*module.named_buffers(), *module.named_parameters()] if hasattr(module, "named_buffers") else []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeconv.source import traceable
+
 
 def program_of(loaded: Any) -> Any:
     """The program to hand to torch.onnx.export; the module itself where it cannot be traced in the usual way.
@@ -18,7 +20,7 @@ def program_of(loaded: Any) -> Any:
     program = loaded.program
     if program is None:
         try:
-            with _data_as_detach():
+            with traceable.followed(loaded.module):
                 program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
         except Exception:  # noqa: BLE001 - see above
             return loaded.module
@@ -26,19 +28,6 @@ def program_of(loaded: Any) -> Any:
         if isinstance(graph_module, torch.fx.GraphModule):
             _equal_bounds(graph_module.graph)
     return program
-
-
-def _data_as_detach() -> Any:
-    """A mode in which `x.data` is x.detach(): torch.export loses track of what older code reads there."""
-    import torch
-
-    class Detach(torch.overrides.TorchFunctionMode):
-        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if function == torch.Tensor.data.__get__:
-                return args[0].detach()
-            return function(*args, **(kwargs or {}))
-
-    return Detach()
 
 
 def _equal_bounds(graph: Any) -> None:

@@ -30,6 +30,16 @@ CASES = {
         "pass",
         lambda x: np.tanh(x).sum(1, keepdims=True) + x,
     ),
+    "a loop over a buffer": (
+        "for i in range(int(self.n)): x = x * 2 + i\n        return x",
+        "self.register_buffer('n', torch.tensor(2))",
+        lambda x: (x * 2) * 2 + 1,
+    ),
+    "a branch by a parameter": (
+        "return x * 2 if self.p.abs().max().item() > 1 and self.on else x",
+        "self.p = nn.Parameter(torch.tensor([0.5, -2.0])); self.register_buffer('on', torch.tensor(True))",
+        lambda x: x * 2,
+    ),
     "hardtanh": ("return nn.functional.hardtanh(x, 0, 1.5)", "pass", lambda x: np.clip(x, 0, 1.5)),
     "an input changed in place": ("x.sub_(1).mul_(2)\n        return x + 1", "pass", lambda x: 2 * x - 1),
     "parts called like torch.fx's own": (
