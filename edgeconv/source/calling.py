@@ -53,8 +53,8 @@ def parameter_names(module: Any) -> list[str]:
     return []
 
 
-def call(module: Any, inputs: dict[str, Any]) -> Any:
-    """Run the module without gradients, on copies: some forwards normalize their input in place.
+def call(module: Any, inputs: dict[str, Any], *, copies: bool = True) -> Any:
+    """Run the module without gradients, on copies of its inputs: some forwards normalize theirs in place.
 
     Raises:
         InputMismatch: the forward raises on these inputs.
@@ -63,7 +63,7 @@ def call(module: Any, inputs: dict[str, Any]) -> Any:
 
     try:
         with torch.no_grad():
-            own = {name: tensor.clone() for name, tensor in inputs.items()}
+            own = {name: tensor.clone() if copies else tensor for name, tensor in inputs.items()}
             return module(*own.values()) if is_script(module) else module(**own)
     except Exception as error:
         shapes = ", ".join(f"{name} {dtype_of(t)}{list(t.shape)}" for name, t in inputs.items())

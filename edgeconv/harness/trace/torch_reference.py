@@ -86,7 +86,7 @@ class TorchReference:
     def _run(self, tensors: dict[str, Any]) -> Arrays:
         from edgeconv.source import loading
 
-        found = loading.flatten(loading.call(self._module, tensors))
+        found = loading.flatten(loading.call(self._module, tensors, copies=False))
         return {name: _numpy(tensor) for name, tensor in found.items()}
 
     def _before(self, module: Any) -> Any:
