@@ -12,8 +12,6 @@ _STRINGS = "strings: TFLite's builtins have none"
 _SEQUENCES = "a sequence of tensors: TFLite's graphs hold tensors only"
 _CHANCE = "random numbers: two runtimes never draw the same"
 
-_SEVEN = "transposes a tensor of seven axes: TFLite's ops have six at most"
-
 #: Operators that TFLite's builtins cannot represent.
 CANNOT_OPS: dict[str, str] = {
     "ConcatFromSequence": _SEQUENCES,
@@ -42,8 +40,6 @@ CANNOT_TESTS: dict[str, str] = {
 }
 #: Node tests that could be represented and fail, each with its reason.
 EXCEPTIONS: dict[str, str] = {
-    "test_nllloss_NCd1d2d3d4d5_mean_weight_expanded": _SEVEN,
-    "test_nllloss_NCd1d2d3d4d5_none_no_weight_expanded": _SEVEN,
     "test_roialign_mode_max": "takes the largest weighted corner, where its text says the largest sample",
     "test_scan_sum": "opset 8, older than the 9 that edgeconv reads: its Scan has a batch axis, which onnx's converter drops",
     "test_resize_downsample_scales_linear_align_corners": "places pixels by a size of 2.4; onnxruntime and PyTorch by 2",
