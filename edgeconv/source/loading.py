@@ -86,11 +86,18 @@ def _load(source: ModelSource) -> Loaded:
     random.seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002 - the user's factory may draw from the legacy generator
     observer = Observer()
-    with observer:
-        for file in (source.file, source.weights):
-            if file is not None:
-                observer.add(file)
-        loaded = _load_program(source) if source.kind == "pt2" else _load_module(source)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(
+        1
+    )  # a factory that computes weights, say norms from a batch, then sums alike in every process
+    try:
+        with observer:
+            for file in (source.file, source.weights):
+                if file is not None:
+                    observer.add(file)
+            loaded = _load_program(source) if source.kind == "pt2" else _load_module(source)
+    finally:
+        torch.set_num_threads(threads)
     snapshot = replace(observer.snapshot(), inputs=loaded.inputs, facts={"warnings": list(loaded.warnings)})
     return replace(loaded, snapshot=snapshot)
 

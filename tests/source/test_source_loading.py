@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
 
 from edgeconv.errors import (
     BrokenModelFile,
@@ -243,6 +244,25 @@ def test_an_output_of_nan_is_no_randomness(load):
 def test_factories_without_a_seed_give_the_same_weights(load):
     first = load("net.py:make").module.state_dict()["head.weight"].clone()
     assert first.equal(load("net.py:make", "\n").module.state_dict()["head.weight"])
+
+
+SETTLED = """
+import torch
+def make():
+    net = torch.nn.Linear(4, 4)
+    net.weight.data.fill_(torch.get_num_threads())
+    return net, torch.rand(1, 4)
+"""
+
+
+def test_weights_that_a_factory_computes_do_not_depend_on_the_number_of_threads(load):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert float(load("net.py:make", SETTLED).module.weight.detach().mean()) == 1.0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_model_is_loaded_once_a_process(load, tmp_path):
