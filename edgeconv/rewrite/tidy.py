@@ -10,9 +10,9 @@ from edgeconv.rewrite.base import SCOPES, nodes, run
 from edgeconv.rewrite.describe import ORIGIN
 from edgeconv.rewrite.drop_zero import DropZero
 from edgeconv.rewrite.fold_affine import FoldAffine
+from edgeconv.rewrite.fold_rest import FoldRest
 from edgeconv.rewrite.fold_scale import FoldScale
 from edgeconv.rewrite.fold_shuffle import FoldShuffle
-from edgeconv.rewrite.fold_split import FoldSplit
 from edgeconv.rewrite.fuse_views import FuseViews
 from edgeconv.rewrite.infer_shapes import infer_shapes
 from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
@@ -47,8 +47,8 @@ def fold(model: ir.Model) -> None:
     import onnxscript.optimizer
     from onnx_ir.passes import common
 
-    split = True
-    while split:  # what is computed from the parts is constant only now
+    more = True
+    while more:  # what is computed from those is constant only now
         onnxscript.optimizer.fold_constants(
             model,
             onnx_shape_inference=False,
@@ -56,7 +56,7 @@ def fold(model: ir.Model) -> None:
             output_size_limit=FOLDED_ELEMENTS >> 4,
             should_fold=_is_scattered_into,
         )
-        split = any(run(model, [FoldSplit()]).values())
+        more = any(run(model, [FoldRest(FOLDED_ELEMENTS >> 4)]).values())
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
