@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
 from edgeconv.errors import InputMismatch
@@ -52,7 +53,7 @@ def by_tensors(module: Any, given: Any) -> tuple[Any, Any]:
         slots.append((name, isinstance(leaf, torch.Tensor), leaf))
     if not tensors:
         raise InputMismatch("no example input is a tensor", hint="give at least one tensor, or convert its constants")
-    return _wrap(module, slots, structure), tensors
+    return _spread(module, slots, structure), tensors
 
 
 def only_tensors(module: Any, output: Any) -> Any:
@@ -62,17 +63,7 @@ def only_tensors(module: Any, output: Any) -> Any:
     if all(isinstance(leaf, torch.Tensor) for leaf in torch.utils._pytree.tree_leaves(output)) or not flatten(output):
         return module
 
-    class OnlyTensors(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            setattr(self, INNER, module)
-            self.training = module.training
-
-        def forward(self, **tensors: Any) -> Any:
-            return flatten(getattr(self, INNER)(**tensors))
-
-    OnlyTensors.__name__ = type(module).__name__
-    return OnlyTensors()
+    return _wrapped(module, lambda inner, tensors: flatten(inner(**tensors)))
 
 
 def _clashes(module: Any) -> bool:
@@ -97,7 +88,7 @@ def _bound(module: Any, given: Any) -> dict[str, Any] | None:
     return dict(bound.arguments)
 
 
-def _wrap(module: Any, slots: list[tuple[str, bool, Any]], structure: Any) -> Any:
+def _spread(module: Any, slots: list[tuple[str, bool, Any]], structure: Any) -> Any:
     """`module` as a module, in the same mode, that takes by name the tensors among the slots (name, is a tensor, value)."""
     import torch
 
@@ -107,18 +98,28 @@ def _wrap(module: Any, slots: list[tuple[str, bool, Any]], structure: Any) -> An
     if rest is not None:
         before = [p.name for p in parameters if p.kind.name.startswith("POSITIONAL")]
 
-    class ByTensors(torch.nn.Module):  # type: ignore[misc]
+    def called(inner: Any, tensors: dict[str, Any]) -> Any:
+        leaves = [tensors[name] if is_tensor else value for name, is_tensor, value in slots]
+        arguments = torch.utils._pytree.tree_unflatten(leaves, structure)
+        first = [arguments.pop(name) for name in before if name in arguments]
+        first += arguments.pop(rest, ()) if rest is not None else ()
+        return inner(*first, **arguments)
+
+    return _wrapped(module, called)
+
+
+def _wrapped(module: Any, call: Callable[[Any, dict[str, Any]], Any]) -> Any:
+    """A module around `module`, in the same mode, whose forward is `call(module, tensors by name)`."""
+    import torch
+
+    class Wrapped(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             setattr(self, INNER, module)
             self.training = module.training
 
         def forward(self, **tensors: Any) -> Any:
-            leaves = [tensors[name] if is_tensor else value for name, is_tensor, value in slots]
-            arguments = torch.utils._pytree.tree_unflatten(leaves, structure)
-            first = [arguments.pop(name) for name in before if name in arguments]
-            first += arguments.pop(rest, ()) if rest is not None else ()
-            return getattr(self, INNER)(*first, **arguments)
+            return call(getattr(self, INNER), tensors)
 
-    ByTensors.__name__ = type(module).__name__  # which error messages say
-    return ByTensors()
+    Wrapped.__name__ = type(module).__name__  # which error messages say
+    return Wrapped()

@@ -15,15 +15,20 @@ def program_of(loaded: Any) -> Any:
     Args:
         loaded: `edgeconv.source.loading.Loaded`.
     """
+    try:
+        return traced(loaded)
+    except Exception:  # noqa: BLE001 - see above
+        return loaded.module
+
+
+def traced(loaded: Any) -> Any:
+    """The torch.export program. Raises whatever torch.export raises."""
     import torch
 
     program = loaded.program
     if program is None:
-        try:
-            with traceable.followed(loaded.module):
-                program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
-        except Exception:  # noqa: BLE001 - see above
-            return loaded.module
+        with traceable.followed(loaded.module):
+            program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
     for graph_module in program.graph_module.modules():
         if isinstance(graph_module, torch.fx.GraphModule):
             _equal_bounds(graph_module.graph)

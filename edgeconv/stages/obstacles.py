@@ -8,7 +8,7 @@ from typing import Any
 from edgeconv.errors import StageError
 from edgeconv.rewrite.describe import TRACE
 from edgeconv.source import ModelSource
-from edgeconv.stages import witness
+from edgeconv.stages import capture, witness
 
 
 def find(payload: dict[str, Any]) -> dict[str, Any]:
@@ -69,11 +69,9 @@ def _export(source: ModelSource) -> tuple[list[dict[str, Any]], Any, tuple[list[
 
 def _reasons(loaded: Any, error: StageError) -> list[dict[str, Any]]:
     """Why a model does not export. Reads of values count only where torch.export stumbled over one."""
-    import torch
-
     seen = witness.watch(loaded.module, loaded.example) if loaded.program is None else []
     try:
-        program = loaded.program or torch.export.export(loaded.module, (), kwargs=dict(loaded.example))
+        program = capture.traced(loaded)
     except Exception as raised:  # noqa: BLE001 - whatever it raises, the obstacles are what was seen
         decides = (
             "data-dependent" in str(raised) or "Could not guard" in str(raised) or "unbacked" in str(raised).lower()

@@ -239,12 +239,10 @@ def _export_error(error: BaseException, loaded: Any) -> StageError:
 
 def _untranslated(loaded: Any) -> str:
     """All operators without a translation, each with its module and line."""
-    import torch
-
-    from edgeconv.stages import witness
+    from edgeconv.stages import capture, witness
 
     try:
-        program = loaded.program or torch.export.export(loaded.module, (), kwargs=dict(loaded.example))
+        program = capture.traced(loaded)
     except Exception:  # noqa: BLE001 - then the exporter's own words must do
         return ""
     found = witness.grouped(witness.untranslated(program))
@@ -264,12 +262,10 @@ def _trace_of(causes: list[BaseException]) -> str:
 
 def _line_of(loaded: Any, name: str) -> str:
     """The user's line that a node of the exported program comes from, such as " (net.py:7: torch.linalg.inv(x))"."""
-    import torch
-
-    from edgeconv.stages import witness
+    from edgeconv.stages import capture, witness
 
     try:
-        program = loaded.program or torch.export.export(loaded.module, (), kwargs=dict(loaded.example))
+        program = capture.traced(loaded)
     except Exception:  # noqa: BLE001 - it exports in some other way; the operator's name must do
         return ""
     traces = [node.meta.get("stack_trace") or "" for node in program.graph.nodes if node.name == name]
