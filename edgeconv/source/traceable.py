@@ -60,9 +60,29 @@ def followed(module: Any) -> Any:
             if name in _READS and value_of(args[0]) is not None:
                 with _disable_current_modes():
                     return function(value_of(args[0]))
-            made = function(*args, **(kwargs or {}))
-            self._note(function, name, args, kwargs or {}, made)
+            args, kwargs = self._sizes(name, args, kwargs or {})
+            made = function(*args, **kwargs)
+            self._note(function, name, args, kwargs, made)
             return made
+
+        def _sizes(self, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+            """Known integers where sizes stand, as F.pad(x, (self.left, self.right)): no method of the tensors reads those."""
+
+            def number(one: Any) -> Any:
+                if isinstance(one, slice):
+                    return slice(number(one.start), number(one.stop), number(one.step))
+                if isinstance(one, torch.Tensor) and one.dim() == 0 and not one.is_floating_point():
+                    real = value_of(one)
+                    return one if real is None else real.item()
+                return one
+
+            def numbers(one: Any) -> Any:
+                return type(one)(map(number, one)) if type(one) in (tuple, list) else number(one)
+
+            if name not in _SIZED or not args:
+                return args, kwargs
+            with _disable_current_modes():
+                return (args[0], *map(numbers, args[1:])), {key: numbers(one) for key, one in kwargs.items()}
 
         def _note(self, function: Any, name: str, args: Any, kwargs: Any, made: Any) -> None:
             """Compute the same from the real values, where all are known; after a write into one, none is."""
@@ -90,6 +110,11 @@ def followed(module: Any) -> Any:
 
 #: Writes that are not told by a name with an underscore behind.
 _WRITES = frozenset("__setitem__ __iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__".split())
+#: What takes sizes behind its first argument.
+_SIZED = frozenset(
+    "pad constant_pad_nd view reshape expand repeat tile roll unflatten split chunk narrow interpolate __getitem__ "
+    "new_zeros new_ones new_full new_empty".split()
+)
 #: How Python reads a tensor's value, and how large what may be read is at most.
 _READS, _MOST_READ = frozenset({"item", "tolist", "__bool__", "__float__", "__index__", "__int__"}), 4096
 

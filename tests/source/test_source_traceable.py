@@ -1,41 +1,51 @@
-"""PyTorch's transformers take the way that torch.export can follow, and a live process gets its own way back."""
+"""What torch.export makes of modules that read their own tensors."""
 
-from __future__ import annotations
-
+import pytest
 import torch
-from torch import nn
-from torch.nn.modules import transformer
 
-from edgeconv.source import live, traceable
+from edgeconv.source.traceable import followed
 
 
-class Decoder(nn.Module):
-    def __init__(self):
+def exported(module, x):
+    """The program's outputs on another input, beside the module's own."""
+    with followed(module):
+        program = torch.export.export(module, (x,), strict=False)
+    other = x + torch.rand(x.shape)
+    torch.testing.assert_close(program.module()(other), module(other))
+    return program
+
+
+class Net(torch.nn.Module):
+    def __init__(self, forward):
         super().__init__()
-        self.layers = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 1)
+        self.left = torch.nn.Buffer(torch.tensor(2))
+        self.rate = torch.nn.Buffer(torch.tensor(0.5))
+        self._forward = forward
 
-    def forward(self, x, memory):
-        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
-        return self.layers(x, memory, tgt_mask=mask)
-
-
-def test_the_same_values_come_out_on_that_way():
-    torch.manual_seed(0)
-    layer = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).eval()
-    x, mask = torch.randn(2, 5, 8), nn.Transformer.generate_square_subsequent_mask(5)
-    with torch.no_grad():
-        before = layer(x, mask=mask)
-        restore = traceable.prefer()
-        after = layer(x, mask=mask)
-        restore()
-    assert torch.allclose(before, after, atol=1e-5)
+    def forward(self, x):
+        return self._forward(self, x)
 
 
-def test_a_live_decoder_is_frozen_and_the_process_left_as_it_was(tmp_path):
-    enabled, detect = torch.backends.mha.get_fastpath_enabled(), transformer._detect_is_causal_mask
-    module, given = Decoder().eval(), (torch.randn(1, 4, 8), torch.randn(1, 3, 8))
-    live.freeze(module, given, (), tmp_path / "m.pt2")
-    assert torch.backends.mha.get_fastpath_enabled() is enabled
-    assert transformer._detect_is_causal_mask is detect
-    program = torch.export.load(tmp_path / "m.pt2").module()
-    assert torch.allclose(program(x=given[0], memory=given[1]), module(*given), atol=1e-5)
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda self, x: torch.nn.functional.pad(x, (self.left, self.left + 1)),
+        lambda self, x: x[..., : self.left],
+        lambda self, x: x.view(self.left, -1) if self.left > 1 else x,
+        lambda self, x: x * int(self.left * 2),
+        lambda self, x: x.new_zeros((x.shape[0], self.left)) + x[:, : self.left],
+        lambda self, x: x.roll(int(torch.ceil(x.shape[-1] * self.rate)), -1),
+    ],
+    ids=["pad", "slice", "view", "factor", "new", "computed"],
+)
+def test_sizes_that_are_buffers(forward):
+    exported(Net(forward), torch.rand(2, 6))
+
+
+def test_a_buffer_that_the_forward_wrote_is_not_known_any_more():
+    def forward(self, x):
+        self.left.add_(1)
+        return x * int(self.left)
+
+    with pytest.raises(Exception, match=r"(?i)data.dependent|unbacked"), followed(net := Net(forward)):
+        torch.export.export(net, (torch.rand(2, 6),), strict=False)
