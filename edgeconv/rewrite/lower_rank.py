@@ -6,10 +6,10 @@ predicted weights (RAFT) and by inserted zeros (StyleGAN) have 6 or 7, most of w
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from edgeconv.rewrite.base import Builder, NodePass, attr, const_ints, given, needed, static_shape
@@ -156,23 +156,48 @@ def _sliced(node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
 
 
 def _turned(node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
-    """Axes that stay neighbours are one."""
+    """Axes that stay neighbours are one; where more than the most are left, it takes several turns."""
     value = needed(node, 0)
     shape, out = static_shape(value) or [], static_shape(node.outputs[0]) or []
-    perm = [axis for axis in attr(node, "perm", list(range(len(shape)))[::-1]) if shape[axis] != 1]
-    groups: list[list[int]] = []
-    for axis in perm:
-        between = range(groups[-1][-1] + 1, axis) if groups else range(0)
-        if groups and axis > groups[-1][-1] and all(shape[other] == 1 for other in between):
-            groups[-1].append(axis)
+    perm = attr(node, "perm", list(range(len(shape)))[::-1])
+    kept = sorted(axis for axis in perm if shape[axis] != 1)
+    order = [kept.index(axis) for axis in perm if shape[axis] != 1]
+    return [_reshape(build, _turn(build, value, [shape[axis] for axis in kept], order), out)]
+
+
+def _turn(build: Builder, value: ir.Value, sizes: Sequence[int], order: Sequence[int]) -> ir.Value:
+    """`value`, whose axes have these sizes, in another order; of whatever shape, and read by as few axes as there can be."""
+    groups = _runs(order)
+    source = sorted(groups)
+    sizes = [math.prod(sizes[axis] for axis in group) for group in source]
+    order = [source.index(group) for group in groups]
+    if len(order) > MOST_AXES:
+        first = _halfway(order, len(order) - MOST_AXES)
+        value = _turn(build, value, sizes, first)
+        return _turn(build, value, [sizes[axis] for axis in first], [first.index(axis) for axis in order])
+    return build.op("Transpose", _reshape(build, value, sizes), perm=order) if len(order) > 1 else value
+
+
+def _runs(order: Sequence[int]) -> list[list[int]]:
+    """An order's parts in which each axis follows the one before."""
+    runs: list[list[int]] = []
+    for axis in order:
+        if runs and axis == runs[-1][-1] + 1:
+            runs[-1].append(axis)
         else:
-            groups.append([axis])
-    if len(groups) > MOST_AXES:
-        return None
-    order = sorted(range(len(groups)), key=lambda place: groups[place][0])
-    flat = _reshape(build, value, [math.prod(shape[axis] for axis in groups[place]) for place in order])
-    made = build.op("Transpose", flat, perm=[int(n) for n in np.argsort(order)]) if len(groups) > 1 else flat
-    return [_reshape(build, made, out)]
+            runs.append([axis])
+    return runs
+
+
+def _halfway(order: Sequence[int], fewer: int) -> list[int]:
+    """An order in which that many axes still follow their neighbours, from which the way on is the shortest."""
+    halves = []
+    for starts in itertools.combinations(range(len(order) - 1), fewer):
+        half = [axis for axis in order if axis - 1 not in starts]
+        for start in starts:  # ascending: three in a row stay together too
+            half.insert(half.index(start) + 1, start + 1)
+        halves.append(half)
+    return min(halves, key=lambda half: len(_runs([half.index(axis) for axis in order])))
 
 
 def _multiplied(node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:

@@ -1,4 +1,4 @@
-"""Translations of linear algebra, which the exporter has none for: small systems, written out row by row."""
+"""Translations of linear algebra, which the exporter has none for: small systems row by row, grouped products group by group."""
 
 from __future__ import annotations
 
@@ -30,7 +30,39 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.cholesky.default: _cholesky,
         aten._linalg_slogdet.default: _slogdet,
         aten.linalg_slogdet.default: lambda a: _slogdet(a)[:2],
+        aten._grouped_mm.default: _grouped_mm,
+        **dict.fromkeys(_as_grouped_mm(), _grouped_mm),
     }
+
+
+def _as_grouped_mm() -> list[Any]:
+    """Operators that packages define for the same, where this process has imported them: transformers' experts."""
+    import torch
+
+    package = torch.ops.transformers
+    return [package.grouped_mm_fallback.default] if hasattr(package, "grouped_mm_fallback") else []
+
+
+def _grouped_mm(x: Any, weights: Any, offs: Any = None, bias: Any = None, out_dtype: Any = None) -> Any:
+    """Rows [S, K] times the matrix [E, K, N] of the group that each is in; groups are sorted and end before `offs` [E].
+
+    Every row goes through every matrix and one product is taken: which one depends on data, and no shape may.
+    """
+    from onnxscript import opset18 as op
+
+    del out_dtype
+    if offs is None or bias is not None or len(x.shape) != 2 or len(weights.shape) != 3:
+        raise ValueError("only rows [S, K] and matrices [E, K, N], without a bias, have a form of fixed shapes")
+    groups = int(weights.shape[0])
+    rows = op.Constant(value=onnx_tensor(np.arange(int(x.shape[0]), dtype=np.int64)[:, None]))
+    ends = op.Cast(offs, to=7)  # int64
+    found = None
+    for group in reversed(range(groups)):
+        matrix = op.Gather(weights, op.Constant(value_int=group), axis=0)
+        product = op.MatMul(x, matrix)
+        end = op.Gather(ends, op.Constant(value_int=group), axis=0)
+        found = product if found is None else op.Where(op.Less(rows, end), product, found)
+    return found
 
 
 def _inv_ex(a: Any, check_errors: bool = False) -> tuple[Any, Any]:

@@ -134,3 +134,28 @@ CASES |= {
     "seven axes multiplied": (lambda x: x @ x.transpose(-1, -2), (SEVEN,)),
     "six axes padded": (lambda x: F.pad(x, (0, 1, 0, 0, 0, 1)), (_draw(1, 2, 3, 1, 4, 1, seed=89),)),
 }  # fmt: skip
+
+
+@torch.library.custom_op("transformers::grouped_mm_fallback", mutates_args=())
+def _grouped(x: T, weights: T, offs: T) -> T:
+    """As the package of that name defines it for its mixtures of experts."""
+    parts = torch.tensor_split(x, offs[:-1].tolist())
+    return torch.cat([part @ weight for part, weight in zip(parts, weights, strict=True)])
+
+
+@_grouped.register_fake
+def _(x: T, weights: T, offs: T) -> T:
+    return x.new_empty(x.shape[0], weights.shape[2])
+
+
+def _experts(x: T, chosen: T, weights: T) -> T:
+    """A sort groups the rows by the expert that each goes to."""
+    ids, order = torch.sort(chosen)
+    ends = torch.cumsum(torch.histc(ids.float(), bins=3, min=0, max=2), 0, dtype=torch.int32)
+    return _grouped(x[order], weights, ends)[torch.argsort(order)]
+
+
+CASES["experts in groups"] = (
+    _experts,
+    (_draw(6, 8, seed=97), torch.tensor([2, 0, 2, 1, 0, 2]), _draw(3, 8, 5, seed=98)),
+)

@@ -73,6 +73,17 @@ def test_six_axes_stay_but_a_pad_has_fewer():
     check(proto, LowerRank(), tolerance=0)
 
 
-def test_what_has_no_neighbours_to_join_stays():
-    """Seven axes that all move."""
-    check(of(N("Transpose", ["x"], ["z"], perm=[6, 5, 4, 3, 2, 1, 0]), [2] * 7), LowerRank(), changed=0)
+@pytest.mark.parametrize(
+    ("shape", "perm", "turns"),
+    [
+        ([2] * 7, [6, 5, 4, 3, 2, 1, 0], 2),
+        ([1, 3, 2, 2, 4, 2, 2, 3], [0, 2, 4, 6, 5, 7, 3, 1], 2),  # a volume's patches, the channels last
+        ([2] * 9, [8, 6, 4, 2, 0, 7, 5, 3, 1], 2),
+        ([1, 2, 3, 2, 2, 3, 2, 2, 2, 3], [9, 0, 8, 1, 7, 2, 6, 3, 5, 4], 3),
+    ],
+)
+def test_axes_that_all_move_do_so_in_several_turns(shape, perm, turns):
+    after = check(of(N("Transpose", ["x"], ["z"], perm=perm), shape), LowerRank(), tolerance=0)
+    assert sum(node.op_type == "Transpose" for node in after.graph.node) <= turns
+    shapes = {value.name: len(value.type.tensor_type.shape.dim) for value in after.graph.value_info}
+    assert all(shapes[node.input[0]] <= MOST_AXES for node in after.graph.node if node.op_type == "Transpose")
