@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from edgeconv.source import traceable
+from edgeconv.stages import complex_pairs
 
 
 def program_of(loaded: Any) -> Any:
@@ -29,6 +31,9 @@ def traced(loaded: Any) -> Any:
     if program is None:
         with traceable.followed(loaded.module):
             program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
+    if complex_pairs.has_complex(program):
+        with contextlib.suppress(Exception):  # the exporter knows some operators itself, and says which it does not
+            program = complex_pairs.without_complex(program, loaded.example)
     for graph_module in program.graph_module.modules():
         if isinstance(graph_module, torch.fx.GraphModule):
             _equal_bounds(graph_module.graph)

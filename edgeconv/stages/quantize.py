@@ -47,6 +47,7 @@ class Quantize(Stage):
         "edgeconv.rewrite.fold_quantized",
         "edgeconv.rewrite.given_integers",
         "edgeconv.stages.correct_bias",
+        "edgeconv.stages.front_end",
         "edgeconv.stages.quantize_stored",
     )
     worker: ClassVar[str] = "torch"
@@ -131,7 +132,10 @@ class Quantize(Stage):
 
     def _choose(self, model: Any, weights: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
         """Names of the nodes to quantize, and why the others stay float."""
+        from edgeconv.stages import front_end
+
         chosen, kept = [], {}
+        sensitive = front_end.before_it(model, weights)
         for node in _nodes(model.graph):
             if node.op_type not in set(self.op_types) | ({"MatMul"} if "Gemm" in self.op_types else set()):
                 continue
@@ -144,6 +148,8 @@ class Quantize(Stage):
                 kept[node.name] = f"only {weight.size} elements"
             elif not np.isfinite(weight).all():
                 kept[node.name] = "NaN or Inf in the weight"
+            elif node.name in sensitive:
+                kept[node.name] = sensitive[node.name]
             else:
                 chosen.append(node.name)
         return chosen, kept

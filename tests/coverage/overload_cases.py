@@ -15,6 +15,7 @@ from tests.coverage.function_inputs import BATCHED, HEADS, I32, LINE, MASK, NATU
 
 SPIN = _draw(4, 3, 2, seed=50)
 TURN = _draw(4, 3, 2, seed=51)
+TURNS = torch.polar(torch.ones(4, 3), _draw(4, 3, seed=52))
 CLASSES = torch.tensor([0, 2, 5, 1])
 KERNELS = _draw(3, 4, 3, 3, seed=66)
 SIGNAL = _draw(2, 32, seed=52)
@@ -188,6 +189,25 @@ CASES: dict[str, Case] = {
     "complex conj": (lambda x: torch.view_as_real(torch.view_as_complex(x).conj() * 2), (SPIN,)),
     "complex angle": (lambda x: torch.view_as_complex(x).angle(), (SPIN,)),
     "complex made": (lambda x, y: torch.view_as_real(torch.complex(x, y) * torch.complex(y, x)), (M, P)),
+    "complex of a number": (lambda x, y: torch.view_as_real((x + 1j * y) * (0.5 - 2j) / (1 + 3j)), (M, P)),
+    "complex exp": (lambda x: torch.view_as_real(torch.exp(-x.abs() + 1j * x)), (M,)),
+    "complex log": (lambda x: torch.view_as_real(torch.log(torch.view_as_complex(x))), (SPIN,)),
+    "complex slices": (lambda x: torch.view_as_complex(x)[..., 1:].sum(-1).abs(), (SPIN,)),
+    "complex rows": (lambda i: torch.view_as_real(TURNS[i]), (INDEX,)),
+    "complex table": (lambda x: torch.view_as_real(torch.view_as_complex(x) * TURNS[:1, :1]), (SPIN,)),
+    "complex matmul": (lambda x, y: torch.matmul(torch.complex(x, -x), torch.complex(y, x).mT).abs(), (M, P)),
+    "complex by real": (lambda x, y: torch.view_as_real(torch.complex(x, y) @ (x.mT * (2 + 0j))), (M, P)),
+    "complex einsum": (lambda x, y: torch.einsum("ij,kj->ik", torch.complex(x, y), y + 0j).real, (M, P)),
+    "complex cat": (lambda x, y: torch.view_as_real(torch.cat([torch.complex(x, y), x + 0j])).flatten(1), (M, P)),
+    "complex where": (lambda x, y: torch.view_as_real(torch.where(x > 0, torch.complex(x, y), 1j * y)), (M, P)),
+    "complex quotient": (lambda x, y: torch.view_as_real(torch.complex(x, y) / torch.complex(y, 1 + x * x)), (M, P)),
+    "complex square": (lambda x, y: torch.view_as_real(torch.complex(x, y) ** 2 - torch.complex(y, x).square()), (M, P)),
+    "complex root": (lambda x, y: torch.view_as_real(torch.complex(x, y) ** 0.5), (M, P)),
+    "complex written": (_write(lambda x: torch.view_as_complex(x)[..., 0].mul_(1j)), (SPIN,)),
+    "complex mean": (lambda x: torch.view_as_complex(x).mean(0).angle(), (SPIN,)),
+    "complex parts": (lambda x: torch.stack([part.abs() for part in torch.view_as_complex(x).chunk(2, 0)]), (SPIN,)),
+    "complex filter": (lambda x: torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(x.flip(-1)).conj()), (SIGNAL,)),
+    "complex rolled": (lambda x: torch.fft.fft(torch.view_as_complex(x).roll(1, -1), norm="ortho").abs(), (SPIN,)),
     "polar": (lambda x, y: torch.view_as_real(torch.polar(x, y)), (POSITIVE, Y)),
     "fft": (lambda x: torch.view_as_real(torch.fft.fft(x)), (SIGNAL,)),
     "fft abs": (lambda x: torch.fft.rfft(x).abs(), (SIGNAL,)),

@@ -1,0 +1,53 @@
+"""What of a graph is signal processing before a logarithm or a sine, and what is a network."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeconv.stages import front_end
+
+N = helper.make_node
+
+
+def found(nodes, **constants):
+    """Names of kept nodes; the weights w and v are 4 × 4."""
+    constants = {"w": np.eye(4), "v": np.eye(4), "two": np.float32(2), "small": np.float32(1e-6), **constants}
+    weights = {name: np.asarray(array, np.float32) for name, array in constants.items()}
+    held = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    model = helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:], held))
+    return front_end.before_it(model, weights)
+
+
+def test_spectra_before_a_logarithm_are_kept_and_the_network_behind_is_not():
+    nodes = [
+        N("MatMul", ["x", "w"], ["turned"], "fourier"),
+        N("Pow", ["turned", "two"], ["power"]),
+        N("MatMul", ["power", "v"], ["bands"], "mel"),
+        N("Add", ["bands", "small"], ["above"]),
+        N("Log", ["above"], ["levels"]),
+        N("MatMul", ["levels", "w"], ["y"], "network"),
+    ]
+    assert found(nodes) == dict.fromkeys(("fourier", "mel"), "signal processing before Log")
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Softmax", "Sigmoid"])
+def test_a_network_before_a_logarithm_is_none(activation):
+    nodes = [
+        N("MatMul", ["x", "w"], ["hidden"], "first"),
+        N(activation, ["hidden"], ["active"]),
+        N("MatMul", ["active", "v"], ["scores"], "second"),
+        N("Log", ["scores"], ["y"]),
+    ]
+    assert found(nodes) == {}
+
+
+@pytest.mark.parametrize(("power", "kept"), [(0.3, True), (0.5, False), (2.0, False)])
+def test_powers_that_compress_count_as_logarithms(power, kept):
+    nodes = [N("MatMul", ["x", "w"], ["turned"], "filters"), N("Pow", ["turned", "p"], ["y"])]
+    assert bool(found(nodes, p=np.float32(power))) is kept
+
+
+def test_frequencies_before_a_sine_are_kept():
+    nodes = [N("MatMul", ["x", "w"], ["phase"], "frequencies"), N("Sin", ["phase"], ["y"])]
+    assert found(nodes) == {"frequencies": "signal processing before Sin"}
