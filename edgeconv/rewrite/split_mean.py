@@ -1,4 +1,4 @@
-"""Takes the mean of an image in two steps: over its rows, then over what is left.
+"""Takes the mean of an image or a volume in two steps: over its first axis, then over what is left.
 
 XNNPACK adds up the pixels of a channel one after the other in float32. For 112 × 112 of them that is good to 115 dB, in two
 steps to 135, in the same time; the gates of squeeze-and-excite hand the error on to whole channels. The mean of a square, which
@@ -7,6 +7,7 @@ XNNPACK computes in one op, is still that: its first step is.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ FEWEST_PIXELS = 196
 
 
 def split(model: Any) -> int:
-    """Split every MEAN over height and width of a large float image, in place; returns how many."""
+    """Split every MEAN over all axes of space of a large float image or volume, in place; returns how many."""
     done = 0
     for graph in model.subgraphs:
         for op in list(graph.operators):
@@ -33,13 +34,14 @@ def _large(model: Any, graph: Any, op: Any) -> bool:
 
     image, axes = (graph.tensors[int(index)] for index in op.inputs)
     data = model.buffers[axes.buffer].data
-    if image.type != schema.TensorType.FLOAT32 or data is None or image.shape is None or len(image.shape) != 4:
+    if image.type != schema.TensorType.FLOAT32 or data is None or image.shape is None or len(image.shape) not in (4, 5):
         return False
-    if sorted(np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.int32).tolist()) != [1, 2]:
+    space = list(range(1, len(image.shape) - 1))
+    if sorted(np.frombuffer(np.asarray(data, np.uint8).tobytes(), np.int32).tolist()) != space:
         return False
-    height, width = (int(n) for n in image.shape[1:3])
+    sizes = [int(image.shape[axis]) for axis in space]
     fixed = image.shapeSignature is None or -1 not in list(image.shapeSignature)[1:]
-    return fixed and min(height, width) > 1 and height * width >= FEWEST_PIXELS
+    return fixed and min(sizes) > 1 and math.prod(sizes) >= FEWEST_PIXELS
 
 
 def _split(model: Any, graph: Any, op: Any) -> None:

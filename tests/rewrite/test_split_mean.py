@@ -18,10 +18,11 @@ def worker():
         yield one
 
 
-def convert(worker, folder, nodes, size):
+def convert(worker, folder, nodes, size, axes=2):
     same = helper.make_node("Conv", ["x", "w"], ["c"], name="c")  # an image: channels go last for it
-    weight = np.eye(8, dtype=np.float32).reshape(8, 8, 1, 1)
-    proto = model([same, *nodes], {"x": (TensorProto.FLOAT, [1, 8, size, size])}, ["y"], {"w": weight}, opset=13)
+    weight = np.eye(8, dtype=np.float32).reshape(8, 8, *[1] * axes)
+    inputs = {"x": (TensorProto.FLOAT, [1, 8, *[size] * axes])}
+    proto = model([same, *nodes], inputs, ["y"], {"w": weight}, opset=13)
     current = folder / "net.onnx"
     onnx.save(proto, current)
     for stage in (SavedModel(), Tflite(mode="float32")):
@@ -41,7 +42,7 @@ def outputs(path, x):
     runtime = Interpreter(str(path), num_threads=1)
     runtime.allocate_tensors()
     entry = runtime.get_input_details()[0]
-    moved = x.transpose(0, 2, 3, 1) if entry["shape"][-1] == x.shape[1] else x
+    moved = np.moveaxis(x, 1, -1) if entry["shape"][-1] == x.shape[1] else x
     runtime.set_tensor(entry["index"], np.ascontiguousarray(moved))
     runtime.invoke()
     return runtime.get_tensor(runtime.get_output_details()[0]["index"])
@@ -50,11 +51,12 @@ def outputs(path, x):
 POOL = [helper.make_node("GlobalAveragePool", ["c"], ["y"], name="y")]
 
 
-def test_a_large_images_mean_is_nearer_in_two_steps(worker, tmp_path):
-    path, names = convert(worker, tmp_path, POOL, 112)
+@pytest.mark.parametrize(("axes", "size"), [(2, 112), (3, 24)], ids=["image", "volume"])
+def test_a_large_images_mean_is_nearer_in_two_steps(worker, tmp_path, axes, size):
+    path, names = convert(worker, tmp_path, POOL, size, axes)
     assert names.count("MEAN") == 2
-    x = np.abs(np.random.default_rng(0).standard_normal((1, 8, 112, 112))).astype(np.float32)
-    exact = x.astype(np.float64).mean((2, 3)).ravel()
+    x = np.abs(np.random.default_rng(0).standard_normal((1, 8, *[size] * axes))).astype(np.float32)
+    exact = x.astype(np.float64).mean(tuple(range(2, axes + 2))).ravel()
     error = outputs(path, x).ravel() - exact
     assert 10 * np.log10(np.square(exact).sum() / np.square(error).sum()) > 128  # in one step about 115
 

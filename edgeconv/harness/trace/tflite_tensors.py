@@ -52,7 +52,12 @@ class TfliteTensors:
             self._interpreter.invoke()
         except RuntimeError as error:
             raise MeasurementError(f"LiteRT fails without its delegate: {str(error).strip()[:300]}") from error
-        found = {tensor.index: self._interpreter.get_tensor(tensor.index) for tensor in self.tensors}
+        found = {}
+        for tensor in list(self.tensors):
+            try:
+                found[tensor.index] = self._interpreter.get_tensor(tensor.index)
+            except ValueError:  # a loop's state that nothing reads behind it has no data
+                self.tensors.remove(tensor)
         outputs = {}
         for entry in self._interpreter.get_output_details():
             array, perm = self._interpreter.get_tensor(entry["index"]), self._layouts["outputs"].get(entry["name"])
