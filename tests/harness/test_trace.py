@@ -238,6 +238,32 @@ def test_without_quantization_every_layer_is_exact_to_rounding(cli, net):
     assert covers["1.1"] == ["1.0"]
 
 
+LOOP = """
+
+class Reader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(8, 6, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0])
+
+
+def reader():
+    return Reader().eval(), (torch.rand(2, 40, 8),)
+"""
+
+
+@pytest.mark.slow
+def test_a_loops_state_that_nothing_reads_has_no_data_and_no_row(cli, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(path.read_text() + LOOP)
+    told = cli("trace", "net.py:reader", "--target", "android-float", "--samples", "1", "--json")
+    assert told.code == 0, told.err
+    rows = {row["module"]: row for row in json.loads(told.out)["rows"]}
+    assert rows["out"]["snr_db"] > 100
+
+
 def test_a_target_without_a_tflite_cannot_be_traced(cli, tmp_path):
     (tmp_path / "targets").mkdir()
     (tmp_path / "targets" / "half.toml").write_text('stages = ["onnx"]\n')
