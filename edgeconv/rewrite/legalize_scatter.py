@@ -13,6 +13,9 @@ from edgeconv.rewrite.base import Builder, NodePass, attr, const_value, needed, 
 
 _REDUCE = {"add": "Add", "mul": "Mul", "max": "Max", "min": "Min"}
 _ONE_HOT_LIMIT = 1 << 22  # elements: a larger one-hot costs more than the scatter is worth
+_PRODUCT_LIMIT = (
+    1 << 24
+)  # elements, where a matrix product sums and no copy of the updates is spread out over the places
 
 
 class LegalizeScatter(NodePass):
@@ -53,6 +56,9 @@ class LegalizeScatter(NodePass):
                 here = build.op("GatherElements", data, where, axis=axis)
                 value = build.op(_REDUCE[how], here, updates)
                 return [build.op("ScatterElements", data, where, value, axis=axis)]
+        same = _same_along(where, axis)
+        if how == "add" and same is not None and data.dtype == ir.DataType.FLOAT:
+            return self._summed_rows(build, data, same, updates, axis)
         if int(np.prod(taken)) * shape[axis] > _ONE_HOT_LIMIT or data.dtype is None:
             return None
         # [..., entries, places, ...]: which place each entry goes to, along a new axis
@@ -67,6 +73,27 @@ class LegalizeScatter(NodePass):
             neutral = build.const(_neutral(how, data.dtype), "neutral")
             total = build.op("Pad", total, build.ints([0] * len(shape) + missing, "pads"), neutral, mode="constant")
         return [build.op(_REDUCE[how], data, total)]
+
+    def _summed_rows(
+        self, build: Builder, data: ir.Value, where: ir.Value, updates: ir.Value, axis: int
+    ) -> Sequence[ir.Value] | None:
+        """Whole slices along an axis, each added at a place of its own."""
+        shape, taken = static_shape(data), static_shape(updates)
+        rest = None if shape is None else [axis, *(other for other in range(len(shape)) if other != axis)]
+        if (
+            shape is None
+            or taken is None
+            or rest is None
+            or [*shape[:axis], *shape[axis + 1 :]] != [*taken[:axis], *taken[axis + 1 :]]
+        ):
+            return None
+        count, rows = taken[axis], shape[axis]
+        if count * rows > _PRODUCT_LIMIT:
+            return None
+        number = _counted(build, build.op("Reshape", where, build.ints([count, 1], "entries")), rows)
+        first = build.op("Reshape", build.op("Transpose", updates, perm=rest), build.ints([count, -1], "updates"))
+        total = build.op("Reshape", _summed(build, number, rows, first), build.ints([shape[a] for a in rest], "shape"))
+        return [build.op("Add", data, build.op("Transpose", total, perm=[int(n) for n in np.argsort(rest)]))]
 
     def _nd(
         self, node: ir.Node, build: Builder, how: str, indices: npt.NDArray[Any] | None
@@ -103,18 +130,42 @@ class LegalizeScatter(NodePass):
             return None
         depth, count = taken[-1], int(np.prod(taken[:-1]))
         rows, tail = int(np.prod(shape[:depth])), int(np.prod(shape[depth:]))
-        if count * rows * tail > _ONE_HOT_LIMIT:
+        by_product = how == "add" and data.dtype == ir.DataType.FLOAT and tail > 1
+        if count * rows * (1 if by_product else tail) > (_PRODUCT_LIMIT if by_product else _ONE_HOT_LIMIT):
             return None
         steps = np.array([int(np.prod(shape[axis + 1 : depth])) for axis in range(depth)], np.int64)
         flat = build.op("Reshape", where, build.ints([count, depth], "entries"))
         lengths = np.array(shape[:depth], np.int64)
         flat = build.op("Where", build.op("Less", flat, np.array(0, np.int64)), build.op("Add", flat, lengths), flat)
-        number = build.op("ReduceSum", build.op("Mul", flat, steps), build.ints([1], "axis"))
+        number = build.op("ReduceSum", build.op("Mul", flat, steps), build.ints([1], "axis"))  # [entries, 1]
+        if by_product:
+            values = build.op("Reshape", updates, build.ints([count, tail], "updates"))
+            total = build.op("Reshape", _summed(build, number, rows, values), build.ints(shape, "shape"))
+            return [build.op("Add", data, total)]
         spots = build.op("Equal", number, np.arange(rows, dtype=np.int64)[None])
         spots = build.op("Unsqueeze", spots, build.ints([2], "axis"))  # [entries, rows, 1]
         values = build.op("Reshape", updates, build.ints([count, 1, tail], "updates"))
         total = build.op("Reshape", _gathered(build, spots, values, 0, how), build.ints(shape, "shape"))
         return [build.op(_REDUCE[how], data, total)]
+
+
+def _summed(build: Builder, number: ir.Value, rows: int, values: ir.Value) -> ir.Value:
+    """Values [entries, n] summed up by the row [entries, 1] that each belongs to, [rows, n]."""
+    spots = build.op("Equal", number, np.arange(rows, dtype=np.int64)[None])
+    return build.op(
+        "MatMul", build.op("Transpose", build.op("Cast", spots, to=ir.DataType.FLOAT.value), perm=[1, 0]), values
+    )
+
+
+def _same_along(where: ir.Value, axis: int) -> ir.Value | None:
+    """The indices [1, …, entries, …, 1] that an Expand or Tile spreads out over all other axes."""
+    node, shape = where.producer(), static_shape(where)
+    if node is None or node.op_type not in {"Expand", "Tile"} or shape is None:
+        return None
+    small = static_shape(needed(node, 0))
+    if small is None or len(small) != len(shape) or small[axis] != shape[axis] or int(np.prod(small)) != shape[axis]:
+        return None
+    return needed(node, 0)
 
 
 def _counted(build: Builder, indices: ir.Value, length: int) -> ir.Value:

@@ -1,8 +1,9 @@
-"""Finds the matrices of a signal's front end: Fourier, mel and Gabor filters before a logarithm, frequencies before a sine.
+"""Finds what is no network yet: Fourier, mel and Gabor filters before a logarithm, frequencies before a sine, coordinates.
 
 A dynamic kernel puts what it reads on 255 levels. A power spectrum spans six powers of ten: its quiet bins become 0 there, and
 their logarithm, of which a network hears as much as of the loud ones, the smallest number there is. The phase of a sine
-is off by a part of the whole range, not of a turn. What such matrices weigh is little beside a network; they stay float.
+is off by a part of the whole range, not of a turn, and a place that is rounded to a whole number becomes another one. What such
+matrices weigh is little beside a network; they stay float.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ _WAY = frozenset(
     "Abs Add Cast Clip Concat Conv Div Expand Gather Gemm Identity MatMul Max Min Mul Neg Pad Pow ReduceL2 ReduceMax "
     "ReduceMean ReduceSum ReduceSumSquare Reshape Slice Split Sqrt Squeeze Sub Transpose Unsqueeze".split()
 )
-_COARSE = frozenset({"Log", "Sin", "Cos"})
+_COARSE = frozenset({"Log", "Sin", "Cos", "Floor", "Ceil", "Round"})
+_INTEGERS = (6, 7)  # TensorProto.INT32 and INT64
 #: Powers up to that one bring out what is quiet, as a logarithm does: PCEN and compressed spectra have 0.1 to 0.5.
 _MOST_POWER = 0.5
 
@@ -43,6 +45,8 @@ def _magnifies(node: Any, weights: dict[str, Any]) -> bool:
     if node.op_type == "Pow":
         power = weights.get(node.input[1])
         return power is not None and bool(np.all((power > 0) & (power < _MOST_POWER)))
+    if node.op_type == "Cast":
+        return next(attribute.i for attribute in node.attribute if attribute.name == "to") in _INTEGERS
     return node.op_type in _COARSE
 
 

@@ -159,3 +159,14 @@ CASES["experts in groups"] = (
     _experts,
     (_draw(6, 8, seed=97), torch.tensor([2, 0, 2, 1, 0, 2]), _draw(3, 8, 5, seed=98)),
 )
+
+_EDGES = torch.randint(0, 400, (300,), generator=torch.Generator().manual_seed(99))
+_NODES, _MESSAGES = _draw(400, 64, seed=99), _draw(300, 64, seed=100)
+CASES["edges index_add"] = (lambda x, i, v: x.index_add(0, i, v), (_NODES, _EDGES, _MESSAGES))
+CASES["edges index_put"] = (lambda x, i, v: x.index_put((i,), v, accumulate=True), (_NODES, _EDGES, _MESSAGES))
+CASES["edges scatter_add"] = (
+    lambda x, i, v: x.scatter_add(0, i[:, None].expand(-1, 64), v), (_NODES, _EDGES, _MESSAGES)
+)  # fmt: skip
+CASES["edges scatter_add repeated"] = (
+    lambda x, i, v: x.mT.scatter_add(1, i.repeat(64, 1), v.mT), (_NODES, _EDGES, _MESSAGES)
+)  # fmt: skip

@@ -51,3 +51,14 @@ def test_powers_that_compress_count_as_logarithms(power, kept):
 def test_frequencies_before_a_sine_are_kept():
     nodes = [N("MatMul", ["x", "w"], ["phase"], "frequencies"), N("Sin", ["phase"], ["y"])]
     assert found(nodes) == {"frequencies": "signal processing before Sin"}
+
+
+@pytest.mark.parametrize("last", [N("Floor", ["places"], ["y"]), N("Cast", ["places"], ["y"], to=TensorProto.INT64)])
+def test_coordinates_are_kept(last):
+    nodes = [N("MatMul", ["x", "w"], ["places"], "camera"), last]
+    assert found(nodes) == {"camera": f"signal processing before {last.op_type}"}
+
+
+def test_a_change_to_another_float_type_is_none():
+    nodes = [N("MatMul", ["x", "w"], ["h"], "first"), N("Cast", ["h"], ["y"], to=TensorProto.DOUBLE)]
+    assert found(nodes) == {}
