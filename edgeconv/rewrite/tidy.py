@@ -58,6 +58,7 @@ def fold(model: ir.Model) -> None:
         )
         more = any(run(model, [FoldRest(FOLDED_ELEMENTS >> 4)]).values())
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.DeduplicateHashedInitializersPass()(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
     model.graph.sort()

@@ -162,6 +162,27 @@ def know_containers(tree: Any) -> None:
         else:
             continue
         know_containers(leaf)
+    _give_keys(pytree.tree_structure(tree))
+
+
+def _give_keys(structure: Any) -> None:
+    """Let a container's parts be named where its package told PyTorch only how to take it apart, as diffusers does."""
+    import torch
+
+    pytree = torch.utils._pytree
+    kind, known = structure.type, pytree.SUPPORTED_NODES
+    if kind in known and known[kind].flatten_with_keys_fn is None:
+        flatten_ = known[kind].flatten_fn
+
+        def with_keys(one: Any) -> tuple[list[tuple[Any, Any]], Any]:
+            parts, context = flatten_(one)
+            if isinstance(one, dict):
+                return [(pytree.MappingKey(key), part) for key, part in zip(one, parts, strict=True)], context
+            return [(pytree.SequenceKey(place), part) for place, part in enumerate(parts)], context
+
+        known[kind] = known[kind]._replace(flatten_with_keys_fn=with_keys)
+    for child in structure.children():
+        _give_keys(child)
 
 
 def _know_mapping(kind: type) -> None:

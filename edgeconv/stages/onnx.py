@@ -150,6 +150,7 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
     import warnings
 
     import torch
+    from onnx_ir.passes.common import DeduplicateHashedInitializersPass
 
     from edgeconv.rewrite.base import run
     from edgeconv.rewrite.fold_batch_norm import FoldBatchNorm
@@ -169,6 +170,7 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
                 verbose=False, optimize=False, custom_translation_table=onnx_translate.table(),
             )  # fmt: skip
             run(program.model, [FoldBatchNorm()])  # before the optimizer does it in float32
+            DeduplicateHashedInitializersPass()(program.model)  # a block that is called again has its weights again
             _demand_equal_constants()
             program.optimize()
             _unwrap_names(program.model)

@@ -110,9 +110,19 @@ class Dict(dict):
     pass
 
 
+class Told(dict):
+    """A package told PyTorch how to take it apart, and not what the parts are called."""
+
+
+torch.utils._pytree.register_pytree_node(
+    Told, lambda one: (list(one.values()), list(one)), lambda values, keys: Told(zip(keys, values, strict=True))
+)
+
+
 @pytest.mark.parametrize(
     ("output", "names"),
     [
+        (Told(sample=A, more=(A, Told(x=A))), ["sample", "more_0", "more_1_x"]),
         (Result(A, (A, A), Inner(A)), ["logits", "states_0", "states_1", "inner_h"]),
         (Result(A, ()), ["logits"]),
         (Dict(a=A, b=Dict(c=A)), ["a", "b_c"]),

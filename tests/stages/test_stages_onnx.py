@@ -106,6 +106,30 @@ def make():
     assert [node.op_type for node in onnx.load(path).graph.node] == ["MatMul"]
 
 
+def test_a_block_that_is_called_again_has_its_folded_weights_once(tmp_path):
+    path = export(
+        tmp_path,
+        """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.block[1].running_var.uniform_(2, 3)
+
+    def forward(self, x):
+        for _ in range(3):
+            x = x + self.block(x)
+        return x
+
+def make():
+    return Net().eval(), (torch.rand(1, 16, 8, 8),)
+""",
+    )
+    graph = onnx.load(path).graph
+    assert [node.op_type for node in graph.node].count("Conv") == 3
+    assert [list(tensor.dims) for tensor in graph.initializer].count([16, 16, 3, 3]) == 1
+
+
 def test_tiny_addends_and_factors_near_one_stay(tmp_path):
     path = export(
         tmp_path,
