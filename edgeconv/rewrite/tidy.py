@@ -15,6 +15,7 @@ from edgeconv.rewrite.fold_scale import FoldScale
 from edgeconv.rewrite.fold_shuffle import FoldShuffle
 from edgeconv.rewrite.fuse_views import FuseViews
 from edgeconv.rewrite.infer_shapes import infer_shapes
+from edgeconv.rewrite.merge_weights import MergeWeights
 from edgeconv.rewrite.spell_batch_norm import SpellBatchNorm
 
 #: Largest constant, in elements, that is computed from (an embedding table that is transposed); a sixteenth of it may be made
@@ -58,7 +59,7 @@ def fold(model: ir.Model) -> None:
         )
         more = any(run(model, [FoldRest(FOLDED_ELEMENTS >> 4)]).values())
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    common.DeduplicateHashedInitializersPass()(model)
+    MergeWeights().apply(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
     model.graph.sort()

@@ -150,10 +150,10 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
     import warnings
 
     import torch
-    from onnx_ir.passes.common import DeduplicateHashedInitializersPass
 
     from edgeconv.rewrite.base import run
     from edgeconv.rewrite.fold_batch_norm import FoldBatchNorm
+    from edgeconv.rewrite.merge_weights import MergeWeights
     from edgeconv.source import loading
     from edgeconv.stages import capture, onnx_translate
 
@@ -169,8 +169,7 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
                 capture.program_of(loaded), (), kwargs=dict(loaded.example), dynamo=True, opset_version=EXPORT_OPSET,
                 verbose=False, optimize=False, custom_translation_table=onnx_translate.table(),
             )  # fmt: skip
-            run(program.model, [FoldBatchNorm()])  # before the optimizer does it in float32
-            DeduplicateHashedInitializersPass()(program.model)  # a block that is called again has its weights again
+            run(program.model, [FoldBatchNorm(), MergeWeights()])  # before the optimizer does it in float32
             _demand_equal_constants()
             program.optimize()
             _unwrap_names(program.model)
