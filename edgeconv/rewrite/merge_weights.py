@@ -31,7 +31,7 @@ class MergeWeights(Pass):
                 ):
                     continue
                 array = tensor.numpy()
-                digest = hashlib.blake2b(np.ascontiguousarray(array).view(np.uint8)).digest()
+                digest = hashlib.blake2b(np.ascontiguousarray(array).tobytes()).digest()
                 same = first.setdefault((tensor.dtype, array.shape, digest), value)
                 if same is not value:
                     value.replace_all_uses_with(same)

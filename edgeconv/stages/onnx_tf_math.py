@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeconv.rewrite.spell_gelu import IN_GELU
+from edgeconv.stages import onnx_tf_left
+from edgeconv.stages.onnx_tf_left import minus, over
 
 keep: list[Any] = []
 
@@ -41,7 +43,7 @@ def define() -> None:
         def version_13(cls, node: Any, **kwargs: Any) -> list[Any]:
             return [_div(*(kwargs["tensor_dict"][name] for name in node.inputs))]
 
-    keep.extend([BitShift, Div, Erf])
+    keep.extend([BitShift, Div, Erf, *onnx_tf_left.define()])
 
 
 def _call(compute: Callable[[Any], Any], _: Any, node: Any, **kwargs: Any) -> list[Any]:
@@ -57,13 +59,13 @@ def _atan(x: Any) -> Any:
 def _asin(x: Any) -> Any:
     import tensorflow as tf
 
-    return tf.atan2(x, tf.sqrt((1.0 - x) * (1.0 + x)))
+    return tf.atan2(x, tf.sqrt(minus(1.0, x) * (1.0 + x)))
 
 
 def _acos(x: Any) -> Any:
     import tensorflow as tf
 
-    return tf.atan2(tf.sqrt((1.0 - x) * (1.0 + x)), x)
+    return tf.atan2(tf.sqrt(minus(1.0, x) * (1.0 + x)), x)
 
 
 def _acosh(x: Any) -> Any:
@@ -83,7 +85,7 @@ def _asinh(x: Any) -> Any:
 def _atanh(x: Any) -> Any:
     import tensorflow as tf
 
-    return 0.5 * (tf.math.log(1.0 + x) - tf.math.log(1.0 - x))
+    return 0.5 * (tf.math.log(1.0 + x) - tf.math.log(minus(1.0, x)))
 
 
 def _cosh(x: Any) -> Any:
@@ -109,11 +111,11 @@ def _erf(x: Any) -> Any:
     import tensorflow as tf
 
     size = tf.abs(x)
-    t = 1.0 / (1.0 + 0.3275911 * size)
+    t = over(1.0, 1.0 + 0.3275911 * size)
     poly = t * 1.061405429 - 1.453152027
     for factor in (1.421413741, -0.284496736, 0.254829592):
         poly = poly * t + factor
-    return tf.sign(x) * (1.0 - poly * t * tf.exp(-size * size))
+    return tf.sign(x) * minus(1.0, poly * t * tf.exp(-size * size))
 
 
 def _abs(x: Any) -> Any:
@@ -136,7 +138,7 @@ def _div(x: Any, y: Any) -> Any:
 
     x, y = tf.convert_to_tensor(x), tf.convert_to_tensor(y)
     if not x.dtype.is_integer:
-        return tf.divide(x, y)
+        return over(x, y)
     if x.dtype == tf.int64:  # TFLite divides 32 bits
         return tf.cast(_div(tf.cast(x, tf.int32), tf.cast(y, tf.int32)), tf.int64)
     down = tf.math.floordiv(x, y)

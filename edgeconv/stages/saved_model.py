@@ -42,6 +42,7 @@ class SavedModel(Stage):
         "edgeconv.stages.onnx_tf_gather",
         "edgeconv.stages.onnx_tf_handlers",
         "edgeconv.stages.onnx_tf_loop",
+        "edgeconv.stages.onnx_tf_left",
         "edgeconv.stages.onnx_tf_math",
         "edgeconv.stages.onnx_tf_nms",
         "edgeconv.stages.onnx_tf_pad",

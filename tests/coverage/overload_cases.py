@@ -15,6 +15,7 @@ from tests.coverage.function_inputs import BATCHED, HEADS, I32, LINE, MASK, NATU
 
 SPIN = _draw(4, 3, 2, seed=50)
 TURN = _draw(4, 3, 2, seed=51)
+COLUMN = _draw(6, 1, seed=54)
 TURNS = torch.polar(torch.ones(4, 3), _draw(4, 3, seed=52))
 CLASSES = torch.tensor([0, 2, 5, 1])
 KERNELS = _draw(3, 4, 3, 3, seed=66)
@@ -189,6 +190,17 @@ CASES: dict[str, Case] = {
     "complex conj": (lambda x: torch.view_as_real(torch.view_as_complex(x).conj() * 2), (SPIN,)),
     "complex angle": (lambda x: torch.view_as_complex(x).angle(), (SPIN,)),
     "complex made": (lambda x, y: torch.view_as_real(torch.complex(x, y) * torch.complex(y, x)), (M, P)),
+    "turned: number minus": (lambda x: 1.0 - x.mT, (M,)),
+    "turned: number minus scaled": (lambda x: 3 * (1.0 - (2 * x.permute(1, 0)).relu()), (M,)),
+    "turned: integer minus": (lambda n: 7 - n.permute(2, 0, 1), (N,)),
+    "turned: column minus": (lambda x: COLUMN - x.mT, (M,)),
+    "turned: row minus": (lambda x: COLUMN.view(1, -1) - x.mT[:, :1], (M,)),
+    "turned: number over": (lambda x: 2.0 / x.mT, (POSITIVE,)),
+    "turned: column over": (lambda x: COLUMN[:5] / x.mT, (POSITIVE,)),
+    "turned: reciprocal": (lambda x: x.mT.reciprocal(), (POSITIVE,)),
+    "turned: erf": (lambda x: torch.erf(x.mT), (M,)),
+    "turned: arcs": (lambda x: torch.stack([torch.asin(x.mT / 9), torch.acos(x.mT / 9), torch.atanh(x.mT / 9)]), (M,)),
+    "turned: mask": (lambda x, y: (1.0 - x.mT)[None] + y.permute(1, 2, 0), (M, _draw(4, 3, 6, seed=53))),
     "complex of a number": (lambda x, y: torch.view_as_real((x + 1j * y) * (0.5 - 2j) / (1 + 3j)), (M, P)),
     "complex exp": (lambda x: torch.view_as_real(torch.exp(-x.abs() + 1j * x)), (M,)),
     "complex log": (lambda x: torch.view_as_real(torch.log(torch.view_as_complex(x))), (SPIN,)),
