@@ -153,12 +153,14 @@ def know_containers(tree: Any) -> None:
     pytree = torch.utils._pytree
     for leaf in pytree.tree_leaves(tree):
         kind = type(leaf)
-        if kind in pytree.SUPPORTED_NODES or isinstance(leaf, type):
+        if kind in pytree.SUPPORTED_NODES or isinstance(leaf, (type, torch.Tensor)):
             continue
         if dataclasses.is_dataclass(leaf):
             torch.export.register_dataclass(kind)
         elif isinstance(leaf, dict) or kind is SimpleNamespace:
             _know_mapping(kind)
+        elif _holds_tensors(leaf):
+            _know_object(kind)
         else:
             continue
         know_containers(leaf)
@@ -203,6 +205,51 @@ def _know_mapping(kind: type) -> None:
         ),
         serialized_type_name=f"{kind.__module__}.{kind.__qualname__}",
     )
+
+
+def _holds_tensors(one: Any, depth: int = 4) -> bool:
+    """Whether an object's attributes are tensors, or hold some: transformers' caches have layers that have keys and values."""
+    import torch
+
+    if isinstance(one, torch.Tensor):
+        return True
+    if isinstance(one, (torch.nn.Module, type)) or callable(one) or not hasattr(one, "__dict__") or not depth:
+        return False
+    leaves = torch.utils._pytree.tree_leaves(list(vars(one).values()))
+    return any(_holds_tensors(leaf, depth - 1) for leaf in leaves)
+
+
+def _know_object(kind: type) -> None:
+    """Attributes that hold tensors are its parts; all else stays as it is."""
+    import torch
+
+    pytree = torch.utils._pytree
+
+    def entries(one: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        parts: dict[str, Any] = {}
+        rest: dict[str, Any] = {}
+        for name, value in vars(one).items():
+            leaves = pytree.tree_leaves(value)
+            (parts if any(map(_holds_tensors, leaves)) else rest)[name] = value
+        return parts, rest
+
+    def made(values: Any, context: Any) -> Any:
+        one: Any = object.__new__(kind)
+        vars(one).update(context[1], **dict(zip(context[0], values, strict=True)))
+        return one
+
+    def flat(one: Any) -> tuple[list[Any], Any]:
+        parts, rest = entries(one)
+        return list(parts.values()), (list(parts), rest)
+
+    def flat_with_keys(one: Any) -> tuple[list[tuple[Any, Any]], Any]:
+        parts, rest = entries(one)
+        return [(pytree.GetAttrKey(name), value) for name, value in parts.items()], (list(parts), rest)
+
+    pytree.register_pytree_node(
+        kind, flat, made, flatten_with_keys_fn=flat_with_keys,
+        serialized_type_name=f"{kind.__module__}.{kind.__qualname__}",
+    )  # fmt: skip
 
 
 def path_name(path: tuple[Any, ...]) -> str:

@@ -37,6 +37,7 @@ def traced(loaded: Any) -> Any:
     for graph_module in program.graph_module.modules():
         if isinstance(graph_module, torch.fx.GraphModule):
             _equal_bounds(graph_module.graph)
+            _float_minus_integers(graph_module.graph)
     return program
 
 
@@ -58,6 +59,21 @@ def _equal_bounds(graph: Any) -> None:
             if any(isinstance(one, float) for one in numbers):
                 node.args = (node.args[0], *(_as_float(one) for one in node.args[1:]))
                 node.kwargs = {name: _as_float(one) for name, one in node.kwargs.items()}
+
+
+def _float_minus_integers(graph: Any) -> None:
+    """1.0 - mask, of integers, as the difference of floats: the exporter knows no difference of a float and an integer tensor."""
+    import torch
+
+    aten = torch.ops.aten
+    for node in list(graph.nodes):
+        if node.target is aten.rsub.Scalar and "val" in node.meta:
+            left, dtype = node.args[0], node.meta["val"].dtype
+            if dtype.is_floating_point and left.meta["val"].dtype != dtype:
+                with graph.inserting_before(node):
+                    cast = graph.call_function(aten._to_copy.default, (left,), {"dtype": dtype})
+                cast.meta = {**node.meta, "val": left.meta["val"].to(dtype)}
+                node.args = (cast, *node.args[1:])
 
 
 def _as_float(number: Any) -> Any:

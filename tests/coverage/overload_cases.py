@@ -190,6 +190,8 @@ CASES: dict[str, Case] = {
     "complex conj": (lambda x: torch.view_as_real(torch.view_as_complex(x).conj() * 2), (SPIN,)),
     "complex angle": (lambda x: torch.view_as_complex(x).angle(), (SPIN,)),
     "complex made": (lambda x, y: torch.view_as_real(torch.complex(x, y) * torch.complex(y, x)), (M, P)),
+    "number minus integers": (lambda n: 1.0 - n, (N,)),
+    "number minus int32": (lambda n: 0.5 - n, (N.int(),)),
     "turned: number minus": (lambda x: 1.0 - x.mT, (M,)),
     "turned: number minus scaled": (lambda x: 3 * (1.0 - (2 * x.permute(1, 0)).relu()), (M,)),
     "turned: integer minus": (lambda n: 7 - n.permute(2, 0, 1), (N,)),

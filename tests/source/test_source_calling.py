@@ -119,9 +119,34 @@ torch.utils._pytree.register_pytree_node(
 )
 
 
+class Layer:
+    """No dataclass: some attributes are tensors, others are not."""
+
+    kind = "layer"
+
+    def __init__(self):
+        self.keys, self.values, self.dtype, self.full = A, A + 1, torch.float32, False
+
+
+class Cache:
+    def __init__(self, layers=2):
+        self.layers, self.layer_class = [Layer() for _ in range(layers)], Layer
+
+
+def test_objects_that_hold_tensors_are_put_together_again():
+    calling.know_containers(Cache())
+    leaves, structure = torch.utils._pytree.tree_flatten(Cache())
+    again = torch.utils._pytree.tree_unflatten([leaf * 2 for leaf in leaves], structure)
+    assert type(again) is Cache
+    assert again.layer_class is Layer
+    assert again.layers[1].values.equal((A + 1) * 2)
+    assert (again.layers[1].dtype, again.layers[1].full, again.layers[1].kind) == (torch.float32, False, "layer")
+
+
 @pytest.mark.parametrize(
     ("output", "names"),
     [
+        ((A, Cache(1)), ["output_0", "output_1_layers_0_keys", "output_1_layers_0_values"]),
         (Told(sample=A, more=(A, Told(x=A))), ["sample", "more_0", "more_1_x"]),
         (Result(A, (A, A), Inner(A)), ["logits", "states_0", "states_1", "inner_h"]),
         (Result(A, ()), ["logits"]),
