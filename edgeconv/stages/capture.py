@@ -37,7 +37,7 @@ def traced(loaded: Any) -> Any:
     for graph_module in program.graph_module.modules():
         if isinstance(graph_module, torch.fx.GraphModule):
             _equal_bounds(graph_module.graph)
-            _float_minus_integers(graph_module.graph)
+            _promote(graph_module.graph)
     return program
 
 
@@ -61,19 +61,33 @@ def _equal_bounds(graph: Any) -> None:
                 node.kwargs = {name: _as_float(one) for name, one in node.kwargs.items()}
 
 
-def _float_minus_integers(graph: Any) -> None:
-    """1.0 - mask, of integers, as the difference of floats: the exporter knows no difference of a float and an integer tensor."""
+def _promote(graph: Any) -> None:
+    """1.0 - mask, n // 2.5, 2 ** x: tensors as of the result's type where the exporter does not see that they must be.
+
+    And quotients that are rounded down as the kind of division of which it knows all forms.
+    """
     import torch
 
     aten = torch.ops.aten
+    rounded = {aten.floor_divide.default: aten.div.Tensor_mode, aten.floor_divide.Scalar: aten.div.Scalar_mode}
+    bits = (aten.bitwise_and.Tensor, aten.bitwise_or.Tensor, aten.bitwise_xor.Tensor)
     for node in list(graph.nodes):
-        if node.target is aten.rsub.Scalar and "val" in node.meta:
-            left, dtype = node.args[0], node.meta["val"].dtype
-            if dtype.is_floating_point and left.meta["val"].dtype != dtype:
+        if node.target not in (aten.rsub.Scalar, aten.pow.Tensor_Tensor, *bits, *rounded) or "val" not in node.meta:
+            continue
+        dtype = node.meta["val"].dtype
+        if node.target is aten.floor_divide.default and not isinstance(node.args[0], torch.fx.Node):
+            with graph.inserting_before(node):
+                number = graph.call_function(aten.full.default, ([], node.args[0]), {"dtype": dtype})
+            number.meta = {**node.meta, "val": node.meta["val"].new_empty(())}
+            node.update_arg(0, number)
+        for place, one in enumerate(node.args[:2]):
+            if isinstance(one, torch.fx.Node) and one.meta["val"].dtype != dtype:
                 with graph.inserting_before(node):
-                    cast = graph.call_function(aten._to_copy.default, (left,), {"dtype": dtype})
-                cast.meta = {**node.meta, "val": left.meta["val"].to(dtype)}
-                node.args = (cast, *node.args[1:])
+                    cast = graph.call_function(aten._to_copy.default, (one,), {"dtype": dtype})
+                cast.meta = {**node.meta, "val": one.meta["val"].to(dtype)}
+                node.update_arg(place, cast)
+        if node.target in rounded:
+            node.target, node.kwargs = rounded[node.target], {"rounding_mode": "floor"}
 
 
 def _as_float(number: Any) -> Any:
