@@ -70,7 +70,8 @@ def _promote(graph: Any) -> None:
 
     aten = torch.ops.aten
     rounded = {aten.floor_divide.default: aten.div.Tensor_mode, aten.floor_divide.Scalar: aten.div.Scalar_mode}
-    bits = (aten.bitwise_and.Tensor, aten.bitwise_or.Tensor, aten.bitwise_xor.Tensor)
+    names = [f"{form}{bit}{end}" for form, end in (("bitwise_", ""), ("__", "__")) for bit in ("and", "or", "xor")]
+    bits = [getattr(aten, name).Tensor for name in names]
     for node in list(graph.nodes):
         if node.target not in (aten.rsub.Scalar, aten.pow.Tensor_Tensor, *bits, *rounded) or "val" not in node.meta:
             continue
