@@ -70,10 +70,8 @@ def _promote(graph: Any) -> None:
 
     aten = torch.ops.aten
     rounded = {aten.floor_divide.default: aten.div.Tensor_mode, aten.floor_divide.Scalar: aten.div.Scalar_mode}
-    names = [f"{form}{bit}{end}" for form, end in (("bitwise_", ""), ("__", "__")) for bit in ("and", "or", "xor")]
-    bits = [getattr(aten, name).Tensor for name in names]
     for node in list(graph.nodes):
-        if node.target not in (aten.rsub.Scalar, aten.pow.Tensor_Tensor, *bits, *rounded) or "val" not in node.meta:
+        if node.target not in (aten.rsub.Scalar, aten.pow.Tensor_Tensor, *rounded) or "val" not in node.meta:
             continue
         dtype = node.meta["val"].dtype
         if node.target is aten.floor_divide.default and not isinstance(node.args[0], torch.fx.Node):

@@ -192,7 +192,6 @@ CASES: dict[str, Case] = {
     "complex made": (lambda x, y: torch.view_as_real(torch.complex(x, y) * torch.complex(y, x)), (M, P)),
     "number minus integers": (lambda n: 1.0 - n, (N,)),
     "number minus int32": (lambda n: 0.5 - n, (N.int(),)),
-    "integers and mask": (lambda n: (n & (n > 1)) + (n | (n > 2)) + ((n < 0) ^ n), (N,)),
     "integers // float": (lambda n: n // 1.5, (N,)),
     "number // integers": (lambda n: 9 // n, (POSITIVE.int().abs() + 1,)),
     "number // floats": (lambda x: 1.5 // x, (POSITIVE,)),
