@@ -12,10 +12,17 @@ from edgeconv.rewrite.base import Array, Builder, NodePass, attr, needed, static
 
 #: Float32 counts this far: the rows of a larger table are numbered in integers.
 _FLOAT_COUNTS = 1 << 24
+#: Where the pixels that a place is mixed of lie, from the one below it on.
+_STEPS = {
+    "nearest": (0,),
+    **dict.fromkeys(("linear", "bilinear"), (0, 1)),
+    **dict.fromkeys(("cubic", "bicubic"), (-1, 0, 1, 2)),
+}
+_CUBIC = -0.75  # what PyTorch takes; its kernel is Keys' with that slope
 
 
 class LegalizeGridSample(NodePass):
-    """Gathers the pixels round each place (one, or two an axis), all channels at once, and weighs them.
+    """Gathers the pixels round each place (one, two or four an axis), all channels at once, and weighs them.
 
     Pixels are the rows of a table [batch * depth * height * width, channels], so one Gather serves every image of the batch.
     Coordinates and sums are taken in PyTorch's order: rounded otherwise, a nearest pixel could be another one.
@@ -24,14 +31,14 @@ class LegalizeGridSample(NodePass):
     ops = frozenset({"GridSample"})
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
-        """Images and volumes of known size, linear or nearest; outside are zeros, the border or reflections."""
+        """Images and volumes of known size; outside are zeros, the border or reflections."""
         source, grid = needed(node, 0), needed(node, 1)
         shape, places = static_shape(source), static_shape(grid)
         if shape is None or places is None or len(shape) not in (4, 5):
             return build.refuse("it samples images or volumes of unknown size")
-        nearest = attr(node, "mode", "linear") == "nearest"
-        if attr(node, "mode", "linear") not in ("nearest", "linear", "bilinear"):
-            return build.refuse("it samples bicubically")
+        steps_of = _STEPS.get(attr(node, "mode", "linear"), ())
+        if not steps_of or (len(steps_of) == 4 and len(shape) == 5):
+            return build.refuse("it samples volumes bicubically")
         if source.dtype != ir.DataType.FLOAT:
             return build.refuse("it samples other numbers than float32")
         batch, channels, *size = shape
@@ -45,7 +52,7 @@ class LegalizeGridSample(NodePass):
         axes = [_Axis(build, node, grid, rank - 1 - i, length, len(around)) for i, length in enumerate(size)]
         offsets = (np.arange(batch) * rows).reshape(batch, *[1] * len(around))
         total = None
-        for steps in itertools.product((0,) if nearest else (0, 1), repeat=rank):
+        for steps in itertools.product(steps_of, repeat=rank):
             sides = [axis.side(step) for axis, step in zip(axes, steps, strict=True)]
             index = _number(build, [place for place, _ in sides], size, offsets, batch * rows)
             part = build.op("Gather", table, build.op("Reshape", index, build.ints([-1], "flat")), axis=0)
@@ -88,10 +95,11 @@ class _Axis:
             place = build.op("Mul", place, np.float32((size - 1) / 2))
         else:  # their outer edges
             place = build.op("Sub", build.op("Mul", place, np.float32(size / 2)), np.float32(0.5))
-        if outside == "reflection":
-            place = self._reflected(place, size, aligned=aligned)
-        if not self._zeros:
-            place = build.op("Clip", place, np.float32(0), self._last)
+        self._cubic = attr(node, "mode", "linear").endswith("cubic")
+        self._fold = lambda at: self._reflected(at, size, aligned=aligned) if outside == "reflection" else at
+        if not self._cubic:  # of four pixels each is brought inside for itself
+            place = self._fold(place)
+            place = place if self._zeros else build.op("Clip", place, np.float32(0), self._last)
         self._first = build.op("Round" if self._nearest else "Floor", place)
         self._rest = build.op("Sub", place, self._first)
 
@@ -108,14 +116,29 @@ class _Axis:
         return near if aligned else build.op("Add", near, np.float32(low))
 
     def side(self, step: int) -> tuple[ir.Value, ir.Value | None]:
-        """Position of the lower (0) or the upper (1) neighbour, kept inside, and its weight; None stands for one."""
+        """Position of the lower (0), the upper (1) or the next neighbours, kept inside, and its weight; None stands for one."""
         build = self._build
-        place = build.op("Add", self._first, np.float32(1)) if step else self._first
-        inside = build.op("Clip", place, np.float32(0), self._last)
+        place = build.op("Add", self._first, np.float32(step)) if step else self._first
+        inside = build.op("Clip", self._fold(place) if self._cubic else place, np.float32(0), self._last)
         weight = None
-        if not self._nearest:
+        if self._cubic:
+            weight = self._kernel(step)
+        elif not self._nearest:
             weight = self._rest if step else build.op("Sub", np.float32(1), self._rest)
         if self._zeros:
             there = build.op("Cast", build.op("Equal", place, inside), to=ir.DataType.FLOAT.value)
             weight = there if weight is None else build.op("Mul", weight, there)
         return inside, weight
+
+    def _kernel(self, step: int) -> ir.Value:
+        """Keys' cubic kernel at the distance of that neighbour: one polynomial up to 1, another up to 2."""
+        build, a = self._build, _CUBIC
+        far = self._rest if step <= 0 else build.op("Sub", np.float32(1), self._rest)
+        if step in (0, 1):
+            factors = [a + 2, -(a + 3), 0, 1]
+        else:
+            far, factors = build.op("Add", far, np.float32(1)), [a, -5 * a, 8 * a, -4 * a]
+        total = build.op("Mul", far, np.float32(factors[0]))
+        for factor in factors[1:-1]:
+            total = build.op("Mul", build.op("Add", total, np.float32(factor)) if factor else total, far)
+        return build.op("Add", total, np.float32(factors[-1]))

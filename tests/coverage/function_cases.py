@@ -289,6 +289,8 @@ CASES |= {
     "F.linear": (lambda x: F.linear(x, LINEAR, R3), (M,)),
     "F.bilinear": (lambda x, y: F.bilinear(x, y, DENSE, R3), (M, P)),
     "F.grid_sample": (lambda x, g: F.grid_sample(x, g, align_corners=False), (IMAGE, _draw(1, 3, 5, 2, seed=7))),
+    "F.grid_sample bicubic": (
+        lambda x, g: F.grid_sample(x, g, "bicubic", "reflection", False), (IMAGE, _draw(1, 3, 5, 2, seed=7))),
     "F.affine_grid": (lambda t: F.affine_grid(t, [1, 3, 4, 5], align_corners=False), (_draw(1, 2, 3),)),
     "F.affine_grid aligned": (lambda t: F.affine_grid(t, [1, 3, 4, 5], align_corners=True), (_draw(1, 2, 3),)),
     "F.affine_grid 3d": (lambda t: F.affine_grid(t, [1, 3, 4, 5, 2], align_corners=False), (_draw(1, 3, 4),)),
@@ -346,13 +348,8 @@ CANNOT: dict[str, str] = {
     "linalg.pinv": "singular values: iterations until they converge",
     "nn.CrossMapLRN2d": "PyTorch computes it in an autograd function of its own, which torch.export cannot trace",
 }
-#: What TFLite could hold but is refused so far; label_smoothing is forgotten by the exporter, which only a comparison shows.
+#: What TFLite could hold but is refused so far.
 LEFT: dict[str, str] = {
-    "x[mask] = x[mask] * 2, x[mask] += 1, x[mask] = y[mask]": "a choice, if seen as one pattern: alone x[mask] has a shape "
-    "that depends on data",
-    "x[mask].sum()": "a sum of a choice, if seen as one pattern",
-    "F.cross_entropy with label_smoothing or shares of classes": "no inference needs the loss",
-    "F.grid_sample bicubic": "sixteen gathers",
     "linalg.matrix_exp": "a sum of matrix powers",
     "matmul of int64": "TFLite multiplies matrices of 32 bits",
     "torch.erfinv, nanmedian, mode": "no model that was met has them",

@@ -21,7 +21,7 @@ def _sample(mode, padding, align, batch=2):
     return model([node], inputs, ["y"], opset=16)
 
 
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
 @pytest.mark.parametrize("align", [0, 1])
 @pytest.mark.parametrize("batch", [1, 2])
@@ -78,6 +78,8 @@ def test_rows_that_float32_cannot_count_are_numbered_in_integers(monkeypatch):
 
 
 def test_refusals():
-    graph = ir.from_proto(_sample("bicubic", "zeros", 0))
+    node = helper.make_node("GridSample", ["x", "g"], ["y"], mode="cubic")
+    inputs = {"x": (FLOAT, [1, 3, 4, 5, 7]), "g": (FLOAT, [1, 2, 3, 6, 3])}
+    graph = ir.from_proto(model([node], inputs, ["y"], opset=20))
     assert LegalizeGridSample().apply(graph) == 0
     assert "bicubically" in refused(graph)[0][1]
