@@ -104,14 +104,17 @@ def _called(target: Any, args: Any, kwargs: Any) -> Any:
     leaves = torch.utils._pytree.tree_leaves((args, kwargs), is_leaf=_is_pair)
     pairs = any(map(_is_pair, leaves))
     name = target.overloadpacket.__name__ if isinstance(target, torch._ops.OpOverload) else ""
+    if name in _FILLED and kwargs.get("dtype") is not None and kwargs["dtype"].is_complex:
+        re = target(*args, **{**kwargs, "dtype": kwargs["dtype"].to_real()})
+        return Pair(re, torch.zeros_like(re))
     if name in _MAKES:
         return _MAKES[name](*args, **{key: one for key, one in kwargs.items() if key in {"dim", "alpha"}})
     if not pairs and not any(isinstance(one, complex) for one in leaves):
         made = target(*args, **kwargs)
-    elif name in _ALIKE or (name in {"cat", "stack", "where"} and not kwargs.get("out")):
+    elif name in _ALIKE or name in _MIXED:
         return _alike(target, args, kwargs)
-    elif name.endswith("_") and name[:-1] in _COMPUTED and pairs:
-        return _written(args[0], _COMPUTED[name[:-1]](*args, **kwargs))
+    elif name.endswith("_") and _is_pair(args[0]):
+        return _written(args[0], _functional(name[:-1], args, kwargs))
     elif name in _COMPUTED:
         return _COMPUTED[name](*args, **kwargs)
     else:
@@ -135,7 +138,9 @@ def _apart(one: Any) -> Any:
 
     if isinstance(one, torch.Tensor) and one.is_complex():
         parts = torch.view_as_real(one)
-        return Pair(parts[..., 0], parts[..., 1])
+        return Pair(
+            parts[..., 0].clone(), parts[..., 1].clone()
+        )  # what is written into them is no part of a complex one
     return one
 
 
@@ -143,7 +148,7 @@ def _alike(target: Any, args: Any, kwargs: Any) -> Any:
     """The operator on all real parts, and on all imaginary ones; what is real has an imaginary part of zero."""
     import torch
 
-    mixed = target.overloadpacket.__name__ in {"cat", "stack", "where"}
+    mixed = target.overloadpacket.__name__ in _MIXED
 
     def part(place: int) -> Any:
         def of(one: Any) -> Any:
@@ -160,6 +165,20 @@ def _alike(target: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(re, (tuple, list)):
         return [Pair(*both) for both in zip(re, im, strict=True)]
     return Pair(re, im)
+
+
+def _functional(name: str, args: Any, kwargs: Any) -> Any:
+    """What an operator that writes into its first argument writes there."""
+    import torch
+
+    if name in _COMPUTED:
+        return _COMPUTED[name](*args, **kwargs)
+    if name in _MIXED:
+        packet = getattr(torch.ops.aten, name)
+        overloads = [getattr(packet, overload) for overload in packet.overloads()]
+        target = next(one for one in overloads if len(one._schema.arguments) >= len(args) and "out" not in str(one))
+        return _alike(target, args, kwargs)
+    raise ValueError(f"{name} in place has no form on pairs")
 
 
 def _written(into: Any, values: Pair) -> Pair:
@@ -282,6 +301,20 @@ def _same(x: Any, *_: Any, **__: Any) -> Any:
     return x
 
 
+def _filled(x: Pair, value: Any = 0.0) -> Pair:
+    value = _pair(value)
+    return Pair(x.re * 0 + value.re, x.im * 0 + value.im)
+
+
+def _masked(x: Pair, mask: Any, value: Any) -> Pair:
+    value = _pair(value)
+    return Pair(x.re.masked_fill(mask, value.re), x.im.masked_fill(mask, value.im))
+
+
+#: What makes tensors of one number, real or not as their dtype says.
+_FILLED = frozenset("zeros ones empty full new_zeros new_ones new_empty zeros_like ones_like empty_like".split())
+#: Operators on several tensors of which some may be real.
+_MIXED = frozenset("cat stack where slice_scatter select_scatter index_put index_copy index_add scatter".split())
 #: What makes a pair of real tensors.
 _MAKES: dict[str, Callable[..., Any]] = {
     "view_as_complex": _from_real,
@@ -311,6 +344,11 @@ _COMPUTED: dict[str, Callable[..., Any]] = {
     "reciprocal": lambda x: _divide(Pair(1.0, 0.0), x),
     "exp": _exp,
     "log": lambda x: Pair(_length(x).log(), _angle(x)),
+    "fill": _filled,
+    "zero": _filled,
+    "zeros_like": lambda x, **_: _filled(x),
+    "new_zeros": lambda x, size, **_: Pair(x.re.new_zeros(size), x.re.new_zeros(size)),
+    "masked_fill": _masked,
     "copy": lambda _, values, *__: _pair(values),
     **{name: _product_by(name) for name in ("matmul", "mm", "bmm", "einsum", "outer", "mv", "dot")},
 }

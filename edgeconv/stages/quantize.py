@@ -74,6 +74,7 @@ class Quantize(Stage):
         corrected = {}
         if self.correct_bias and not given:  # the biases of a graph quantized elsewhere go with its integers
             corrected = correct_bias.correct(plain, _rounded(plain, weights, chosen, stored), job.scratch)
+        _unshare(plain, weights, set(chosen))
         onnx.save(plain, str(prepared))
         quantize_dynamic(
             str(prepared), str(job.destination), weight_type=QuantType.QUInt8,
@@ -175,6 +176,25 @@ def _keep_places(before: Any, after: Any) -> None:
         origin = origin or by_name.get(node.name.partition("_quant")[0])
         if origin is not None:
             node.metadata_props.extend(origin.metadata_props)
+
+
+def _unshare(model: Any, weights: dict[str, Any], chosen: set[str]) -> None:
+    """Give nodes that stay float a copy of a weight that a conv's integers take the place of.
+
+    The quantizer would dequantize those integers for them, by one scale: a conv's scales are one an output channel.
+    """
+    from onnx import numpy_helper
+
+    convs = {node.name for node in _nodes(model.graph) if node.op_type == "Conv" and node.name in chosen}
+    taken = {node.input[1] for node in _nodes(model.graph) if node.name in convs}
+    copied = set()
+    for node in _nodes(model.graph):
+        for place, name in enumerate(node.input):
+            if name in taken and not (node.name in convs and place == 1):
+                node.input[place] = f"{name}_float"
+                copied.add(name)
+    for name in sorted(copied):
+        model.graph.initializer.append(numpy_helper.from_array(weights[name], f"{name}_float"))
 
 
 def _float_again(model: Any) -> tuple[Any, dict[str, Any]]:

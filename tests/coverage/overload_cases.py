@@ -15,6 +15,23 @@ from tests.coverage.function_inputs import BATCHED, HEADS, I32, LINE, MASK, NATU
 
 SPIN = _draw(4, 3, 2, seed=50)
 TURN = _draw(4, 3, 2, seed=51)
+
+
+def _low_pass(spectrum: T) -> T:
+    spectrum[..., 3:] = 0
+    spectrum[..., 0].mul_(0.5j)
+    return torch.fft.irfft(spectrum)
+
+
+def _modes(spectrum: T) -> T:
+    """Some of a spectrum in a new one, as neural operators do."""
+    out = torch.zeros_like(spectrum)
+    more = torch.zeros(spectrum.shape, dtype=spectrum.dtype)
+    out[..., :2, :2] = spectrum[..., :2, :2] * (1 + 1j)
+    more[..., -2:, :2] = spectrum[..., -2:, :2]
+    return torch.fft.irfft2(out + more)
+
+
 COLUMN = _draw(6, 1, seed=54)
 TURNS = torch.polar(torch.ones(4, 3), _draw(4, 3, seed=52))
 CLASSES = torch.tensor([0, 2, 5, 1])
@@ -226,6 +243,10 @@ CASES: dict[str, Case] = {
     "complex written": (_write(lambda x: torch.view_as_complex(x)[..., 0].mul_(1j)), (SPIN,)),
     "complex mean": (lambda x: torch.view_as_complex(x).mean(0).angle(), (SPIN,)),
     "complex parts": (lambda x: torch.stack([part.abs() for part in torch.view_as_complex(x).chunk(2, 0)]), (SPIN,)),
+    "complex low pass": (lambda x: _low_pass(torch.fft.rfft(x)), (SIGNAL,)),
+    "complex modes": (lambda x: _modes(torch.fft.rfft2(x)), (IMAGE,)),
+    "complex masked": (
+        lambda x: torch.view_as_real(torch.view_as_complex(x).masked_fill(torch.tensor([True, False, False]), 0)), (SPIN,)),
     "complex filter": (lambda x: torch.fft.irfft(torch.fft.rfft(x) * torch.fft.rfft(x.flip(-1)).conj()), (SIGNAL,)),
     "complex rolled": (lambda x: torch.fft.fft(torch.view_as_complex(x).roll(1, -1), norm="ortho").abs(), (SPIN,)),
     "polar": (lambda x, y: torch.view_as_real(torch.polar(x, y)), (POSITIVE, Y)),

@@ -90,3 +90,24 @@ def test_it_computes_what_the_float_graph_does(converted):
     found = found.transpose(0, 3, 1, 2) if found.ndim == 4 else found
     wanted = infer(proto, {"x": x})[0]
     assert np.linalg.norm(found - wanted) / np.linalg.norm(wanted) < 0.02
+
+
+def test_a_filter_that_a_conv_shares_with_a_transposed_one_is_int8_for_the_conv_alone(tmp_path):
+    """Anti-aliased activations go up and down through the same filter, one a channel."""
+    taps = RNG.standard_normal((16, 1, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "f"], ["up"], name="up", strides=[2, 2], group=16),
+        helper.make_node("Conv", ["up", "f"], ["y"], name="down", strides=[2, 2], group=16),
+    ]
+    proto = model(nodes, {"x": (TensorProto.FLOAT, [1, 16, 6, 6])}, ["y"], {"f": taps}, opset=13)
+    onnx.save(proto, tmp_path / "net.onnx")
+    (tmp_path / "scratch").mkdir()
+    Quantize().execute(Job(tmp_path / "net.onnx", tmp_path / "quantized.onnx", tmp_path / "scratch"))
+    quantized = onnx.load(tmp_path / "quantized.onnx")
+    up = next(node for node in quantized.graph.node if node.op_type == "ConvTranspose")
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
+    assert np.array_equal(held[up.input[1]], taps)
+    assert [node.op_type for node in quantized.graph.node].count("ConvInteger") == 1
+    x = RNG.standard_normal((1, 16, 6, 6)).astype(np.float32)
+    wanted, found = infer(proto, {"x": x})[0], infer(quantized, {"x": x})[0]
+    assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
