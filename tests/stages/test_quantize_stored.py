@@ -93,11 +93,11 @@ def test_it_computes_what_the_float_graph_does(converted):
 
 
 def test_a_filter_that_a_conv_shares_with_a_transposed_one_is_int8_for_the_conv_alone(tmp_path):
-    """Anti-aliased activations go up and down through the same filter, one a channel."""
+    """Anti-aliased activations go down and up through the same filter, one a channel, again and again."""
     taps = RNG.standard_normal((16, 1, 3, 3)).astype(np.float32)
     nodes = [
-        helper.make_node("ConvTranspose", ["x", "f"], ["up"], name="up", strides=[2, 2], group=16),
-        helper.make_node("Conv", ["up", "f"], ["y"], name="down", strides=[2, 2], group=16),
+        helper.make_node("Conv", ["x", "f"], ["low"], name="down", strides=[2, 2], group=16),
+        helper.make_node("ConvTranspose", ["low", "f"], ["y"], name="up", strides=[2, 2], group=16),
     ]
     proto = model(nodes, {"x": (TensorProto.FLOAT, [1, 16, 6, 6])}, ["y"], {"f": taps}, opset=13)
     onnx.save(proto, tmp_path / "net.onnx")
