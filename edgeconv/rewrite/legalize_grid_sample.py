@@ -38,7 +38,7 @@ class LegalizeGridSample(NodePass):
             return build.refuse("it samples images or volumes of unknown size")
         steps_of = _STEPS.get(attr(node, "mode", "linear"), ())
         if not steps_of or (len(steps_of) == 4 and len(shape) == 5):
-            return build.refuse("it samples volumes bicubically")
+            return build.refuse("it samples volumes bicubically, or in a mode that ONNX does not name")
         if source.dtype != ir.DataType.FLOAT:
             return build.refuse("it samples other numbers than float32")
         batch, channels, *size = shape
@@ -80,7 +80,7 @@ def _number(build: Builder, places: list[ir.Value], size: list[int], offsets: Ar
 
 
 class _Axis:
-    """Pixel positions along one axis, as [batch, …, 1], and how much each of two neighbours counts."""
+    """Pixel positions along one axis, as [batch, …, 1], and how much each neighbour counts."""
 
     def __init__(self, build: Builder, node: ir.Node, grid: ir.Value, index: int, size: int, last_axis: int) -> None:
         self._build, self._last = build, np.float32(size - 1)

@@ -21,8 +21,8 @@ _PRODUCT_LIMIT = (
 class LegalizeScatter(NodePass):
     """Gathers what is there, reduces, and writes it back, where constant indices show that none occurs twice.
 
-    Where one may, the entries that fall on each place are reduced first: sums at constant indices by a MatMul with ones and
-    zeros, all else by comparing every index with every place.
+    Where one may, the entries that fall on each place are reduced first: whole rows are summed by a MatMul with ones and zeros,
+    all else by comparing every index with every place.
     """
 
     ops = frozenset({"ScatterElements", "ScatterND"})
@@ -58,7 +58,9 @@ class LegalizeScatter(NodePass):
                 return [build.op("ScatterElements", data, where, value, axis=axis)]
         same = _same_along(where, axis)
         if how == "add" and same is not None and data.dtype == ir.DataType.FLOAT:
-            return self._summed_rows(build, data, same, updates, axis)
+            found = self._summed_rows(build, data, same, updates, axis)
+            if found is not None:
+                return found
         if int(np.prod(taken)) * shape[axis] > _ONE_HOT_LIMIT or data.dtype is None:
             return None
         # [..., entries, places, ...]: which place each entry goes to, along a new axis
@@ -150,11 +152,16 @@ class LegalizeScatter(NodePass):
 
 
 def _summed(build: Builder, number: ir.Value, rows: int, values: ir.Value) -> ir.Value:
-    """Values [entries, n] summed up by the row [entries, 1] that each belongs to, [rows, n]."""
-    spots = build.op("Equal", number, np.arange(rows, dtype=np.int64)[None])
-    return build.op(
-        "MatMul", build.op("Transpose", build.op("Cast", spots, to=ir.DataType.FLOAT.value), perm=[1, 0]), values
+    """Values [entries, n] summed up by the row [entries, 1] that each belongs to, [rows, n].
+
+    What is infinite counts as the largest number: zero times it is zero, for all the other rows.
+    """
+    most = np.float32(np.finfo(np.float32).max)
+    values = build.op("Clip", values, -most, most)
+    spots = build.op(
+        "Cast", build.op("Equal", number, np.arange(rows, dtype=np.int64)[None]), to=ir.DataType.FLOAT.value
     )
+    return build.op("MatMul", build.op("Transpose", spots, perm=[1, 0]), values)
 
 
 def _same_along(where: ir.Value, axis: int) -> ir.Value | None:

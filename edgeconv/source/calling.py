@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import inspect
 import traceback
@@ -161,6 +162,11 @@ def know_containers(tree: Any) -> None:
             _know_mapping(kind)
         elif _holds_tensors(leaf):
             _know_object(kind)
+            try:
+                pytree.tree_leaves(leaf)
+            except RecursionError:  # a part that knows its whole: it stays what it is
+                del pytree.SUPPORTED_NODES[kind]
+                continue
         else:
             continue
         know_containers(leaf)
@@ -213,7 +219,9 @@ def _holds_tensors(one: Any, depth: int = 4) -> bool:
 
     if isinstance(one, torch.Tensor):
         return True
-    if isinstance(one, (torch.nn.Module, type)) or callable(one) or not hasattr(one, "__dict__") or not depth:
+    # a list or a number of another kind is more than its attributes
+    more = (torch.nn.Module, type, list, tuple, dict, set, str, bytes, int, float)
+    if isinstance(one, more) or callable(one) or not hasattr(one, "__dict__") or not depth:
         return False
     leaves = torch.utils._pytree.tree_leaves(list(vars(one).values()))
     return any(_holds_tensors(leaf, depth - 1) for leaf in leaves)
@@ -235,7 +243,8 @@ def _know_object(kind: type) -> None:
 
     def made(values: Any, context: Any) -> Any:
         one: Any = object.__new__(kind)
-        vars(one).update(context[1], **dict(zip(context[0], values, strict=True)))
+        rest = {name: copy.copy(value) for name, value in context[1].items()}  # no call sees what another counted
+        vars(one).update(rest, **dict(zip(context[0], values, strict=True)))
         return one
 
     def flat(one: Any) -> tuple[list[Any], Any]:

@@ -91,7 +91,8 @@ def followed(module: Any) -> Any:
                 return
             in_place = name.endswith("_") and not name.endswith("__") and name not in {"requires_grad_", "detach_"}
             if in_place or name in _WRITES or function == torch.Tensor.data.__set__ or "out" in kwargs:
-                written.extend([True] if any(value_of(one) is not None for one in tensors[:1]) else [])
+                into = torch.utils._pytree.tree_leaves(kwargs.get("out", tensors[0]))
+                written.extend([True] if any(value_of(one) is not None for one in into) else [])
                 return
             if (
                 not isinstance(made, torch.Tensor)

@@ -62,31 +62,31 @@ def _equal_bounds(graph: Any) -> None:
 
 
 def _promote(graph: Any) -> None:
-    """1.0 - mask, n // 2.5, 2 ** x: tensors as of the result's type where the exporter does not see that they must be.
-
-    And quotients that are rounded down as the kind of division of which it knows all forms.
-    """
+    """1.0 - mask, n // 2.5, 2 ** x: tensors of the result's type where the exporter does not see that they must be."""
     import torch
 
     aten = torch.ops.aten
-    rounded = {aten.floor_divide.default: aten.div.Tensor_mode, aten.floor_divide.Scalar: aten.div.Scalar_mode}
+    rounded = {aten.floor_divide.default, aten.floor_divide.Scalar}
     for node in list(graph.nodes):
-        if node.target not in (aten.rsub.Scalar, aten.pow.Tensor_Tensor, *rounded) or "val" not in node.meta:
+        made = node.meta.get("val")
+        if node.target not in {aten.rsub.Scalar, aten.pow.Tensor_Tensor, *rounded} or not isinstance(
+            made, torch.Tensor
+        ):
             continue
-        dtype = node.meta["val"].dtype
-        if node.target is aten.floor_divide.default and not isinstance(node.args[0], torch.fx.Node):
-            with graph.inserting_before(node):
-                number = graph.call_function(aten.full.default, ([], node.args[0]), {"dtype": dtype})
-            number.meta = {**node.meta, "val": node.meta["val"].new_empty(())}
-            node.update_arg(0, number)
         for place, one in enumerate(node.args[:2]):
-            if isinstance(one, torch.fx.Node) and one.meta["val"].dtype != dtype:
+            known = one.meta.get("val") if isinstance(one, torch.fx.Node) else one
+            if isinstance(known, torch.Tensor) and known.dtype != made.dtype:
                 with graph.inserting_before(node):
-                    cast = graph.call_function(aten._to_copy.default, (one,), {"dtype": dtype})
-                cast.meta = {**node.meta, "val": one.meta["val"].to(dtype)}
-                node.update_arg(place, cast)
+                    new = graph.call_function(aten._to_copy.default, (one,), {"dtype": made.dtype})
+                new.meta = {**node.meta, "val": known.to(made.dtype)}
+                node.update_arg(place, new)
+            elif node.target in rounded and isinstance(known, (int, float)):
+                with graph.inserting_before(node):
+                    new = graph.call_function(aten.full.default, ([], known), {"dtype": made.dtype})
+                new.meta = {**node.meta, "val": made.new_empty(())}
+                node.update_arg(place, new)
         if node.target in rounded:
-            node.target, node.kwargs = rounded[node.target], {"rounding_mode": "floor"}
+            node.target = aten.floor_divide.default
 
 
 def _as_float(number: Any) -> Any:

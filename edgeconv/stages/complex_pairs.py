@@ -22,7 +22,7 @@ class Pair(NamedTuple):
 
 #: Operators that do the same to both parts.
 _ALIKE = frozenset(
-    "alias clone contiguous constant_pad_nd cumsum detach diagonal expand flatten flip gather index index_select "
+    "alias clone contiguous cumsum detach diagonal expand flatten flip gather index index_select "
     "lift_fresh_copy masked_select mean movedim narrow neg permute repeat reshape roll select slice split "
     "split_with_sizes squeeze sum t transpose tril triu unbind unflatten unfold unsqueeze view _unsafe_view chunk "
     "swapaxes fft_fftshift fft_ifftshift tile repeat_interleave".split()
@@ -61,21 +61,42 @@ def without_complex(program: Any, example: dict[str, Any]) -> Any:
             super().__init__()
             inner = program.module()
             setattr(self, INNER, inner)
-            for name in {node.target for node in inner.graph.nodes if node.op == "get_attr"}:
+            self.pairs: dict[str, str] = {}  # the stem of its parts' names by the name of a complex weight
+            for name in sorted({node.target for node in inner.graph.nodes if node.op == "get_attr"}):
                 tensor = operator.attrgetter(name)(inner)
                 if isinstance(tensor, torch.Tensor) and tensor.is_complex():
+                    self.pairs[name] = stem = f"pair_{len(self.pairs)}"
                     parts = torch.view_as_real(tensor.detach().resolve_conj())
                     for part, key in enumerate(Pair._fields):
-                        self.register_buffer(_part(name, key), parts[..., part].clone())
+                        self.register_buffer(f"{stem}_{key}", parts[..., part].clone())
+                    above, _, own = name.rpartition(".")
+                    delattr(inner.get_submodule(above), own)
 
         def forward(self, **tensors: Any) -> Any:
-            return _interpreter(self, getattr(self, INNER)).run(*tensors.values())
+            found = _interpreter(self, getattr(self, INNER)).run(*tensors.values())
+            if any(map(_is_pair, torch.utils._pytree.tree_leaves(found, is_leaf=_is_pair))):
+                raise ValueError("an output is complex")
+            return found
 
+    _refuse_writes_through(program.graph)
     return torch.export.export(OnPairs(), (), kwargs=dict(example), strict=False)
 
 
-def _part(name: str, key: str) -> str:
-    return f"{name.replace('.', '_')}_{key}"
+def _refuse_writes_through(graph: Any) -> None:
+    """Raise where something is written into a view that is none of the parts: a pair seen as one tensor, or conjugated."""
+    for node in graph.nodes:
+        name = _name(node.target)
+        base: Any = node.args[0] if name.endswith("_") and not name.endswith("__") and node.args else None
+        while hasattr(base, "target"):
+            through = _name(base.target)
+            if through in {"view_as_real", "_conj", "conj", "resolve_conj"}:
+                raise ValueError(f"{name} writes through {through}")
+            base = base.args[0] if through in _ALIKE | {"getitem"} and base.args else None
+
+
+def _name(target: Any) -> str:
+    packet = getattr(target, "overloadpacket", None)
+    return str(getattr(packet if packet is not None else target, "__name__", ""))
 
 
 def _interpreter(holder: Any, graph_module: Any) -> Any:
@@ -83,8 +104,8 @@ def _interpreter(holder: Any, graph_module: Any) -> Any:
 
     class Interpreter(torch.fx.Interpreter):
         def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-            if hasattr(holder, _part(target, "re")):
-                return Pair(*(getattr(holder, _part(target, key)) for key in Pair._fields))
+            if target in holder.pairs:
+                return Pair(*(getattr(holder, f"{holder.pairs[target]}_{key}") for key in Pair._fields))
             return super().get_attr(target, args, kwargs)
 
         def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -101,18 +122,26 @@ def _called(target: Any, args: Any, kwargs: Any) -> Any:
     """One operator on whatever it is given."""
     import torch
 
+    if target is operator.getitem:
+        return target(*args)
     leaves = torch.utils._pytree.tree_leaves((args, kwargs), is_leaf=_is_pair)
     pairs = any(map(_is_pair, leaves))
-    name = target.overloadpacket.__name__ if isinstance(target, torch._ops.OpOverload) else ""
+    name = _name(target)
     if name in _FILLED and kwargs.get("dtype") is not None and kwargs["dtype"].is_complex:
-        re = target(*args, **{**kwargs, "dtype": kwargs["dtype"].to_real()})
+        re = target(*_whole(args), **{**kwargs, "dtype": kwargs["dtype"].to_real()})
         return Pair(re, torch.zeros_like(re))
     if name in _MAKES:
-        return _MAKES[name](*args, **{key: one for key, one in kwargs.items() if key in {"dim", "alpha"}})
+        return _MAKES[name](*args)
     if not pairs and not any(isinstance(one, complex) for one in leaves):
         made = target(*args, **kwargs)
-    elif name in _ALIKE or name in _MIXED:
+    elif name in _ALIKE:
         return _alike(target, args, kwargs)
+    elif name in _VALUES:
+        return _mixed(target, args, kwargs)
+    elif name == "_assert_tensor_metadata":
+        return None  # of a tensor that is not there any more
+    elif name in {"detach_", "requires_grad_"}:
+        return args[0]
     elif name.endswith("_") and _is_pair(args[0]):
         return _written(args[0], _functional(name[:-1], args, kwargs))
     elif name in _COMPUTED:
@@ -145,18 +174,12 @@ def _apart(one: Any) -> Any:
 
 
 def _alike(target: Any, args: Any, kwargs: Any) -> Any:
-    """The operator on all real parts, and on all imaginary ones; what is real has an imaginary part of zero."""
+    """The operator on all real parts, and on all imaginary ones."""
     import torch
-
-    mixed = target.overloadpacket.__name__ in _MIXED
 
     def part(place: int) -> Any:
         def of(one: Any) -> Any:
-            if _is_pair(one):
-                return one[place]
-            if mixed and place and isinstance(one, torch.Tensor) and one.is_floating_point():
-                return torch.zeros_like(one)
-            return one
+            return one[place] if _is_pair(one) else one
 
         return torch.utils._pytree.tree_map(of, (args, kwargs), is_leaf=_is_pair)
 
@@ -167,17 +190,29 @@ def _alike(target: Any, args: Any, kwargs: Any) -> Any:
     return Pair(re, im)
 
 
+def _mixed(target: Any, args: Any, kwargs: Any) -> Any:
+    """The same where some of the values are real: those have an imaginary part of zero."""
+    places = _VALUES[_name(target)]
+    paired = [
+        ([*map(_pair, one)] if isinstance(one, (list, tuple)) and not _is_pair(one) else _pair(one))
+        if place in places
+        else one
+        for place, one in enumerate(args)
+    ]
+    return _alike(target, paired, kwargs)
+
+
 def _functional(name: str, args: Any, kwargs: Any) -> Any:
     """What an operator that writes into its first argument writes there."""
     import torch
 
     if name in _COMPUTED:
         return _COMPUTED[name](*args, **kwargs)
-    if name in _MIXED:
+    if name in _VALUES:
         packet = getattr(torch.ops.aten, name)
         overloads = [getattr(packet, overload) for overload in packet.overloads()]
         target = next(one for one in overloads if len(one._schema.arguments) >= len(args) and "out" not in str(one))
-        return _alike(target, args, kwargs)
+        return _mixed(target, args, kwargs)
     raise ValueError(f"{name} in place has no form on pairs")
 
 
@@ -229,7 +264,7 @@ def _sum_of(sign: int) -> Callable[..., Pair]:
 
 
 def _product_by(name: str) -> Callable[..., Pair]:
-    """A bilinear operator: three or four real products, none for a part that is zero."""
+    """A bilinear operator: four real products, or two where one side is real."""
 
     def computed(*args: Any) -> Pair:
         import torch
@@ -293,12 +328,34 @@ def _from_real(x: Any) -> Pair:
     return Pair(x.select(-1, 0), x.select(-1, 1))
 
 
+def _complex(re: Any, im: Any) -> Pair:
+    """Tensors of their own, as torch.complex makes one."""
+    import torch
+
+    return Pair(*(part.clone() for part in torch.broadcast_tensors(re, im)))
+
+
 def _polar(size: Any, angle: Any) -> Pair:
     return Pair(size * angle.cos(), size * angle.sin())
 
 
 def _same(x: Any, *_: Any, **__: Any) -> Any:
     return x
+
+
+def _to(x: Pair, *args: Any, **kwargs: Any) -> Any:
+    """Another dtype: of a real one only the real part is left."""
+    import torch
+
+    kind = next((one for one in (*args, *kwargs.values()) if isinstance(one, torch.dtype)), torch.complex64)
+    return x if kind.is_complex else x.re.to(kind)
+
+
+def _zeros(x: Pair, size: Any = None, *, dtype: Any = None, **_: Any) -> Any:
+    import torch
+
+    shape = x.re.shape if size is None else size
+    return Pair(x.re.new_zeros(shape), x.re.new_zeros(shape)) if dtype is None else torch.zeros(shape, dtype=dtype)
 
 
 def _filled(x: Pair, value: Any = 0.0) -> Pair:
@@ -313,12 +370,23 @@ def _masked(x: Pair, mask: Any, value: Any) -> Pair:
 
 #: What makes tensors of one number, real or not as their dtype says.
 _FILLED = frozenset("zeros ones empty full new_zeros new_ones new_empty zeros_like ones_like empty_like".split())
-#: Operators on several tensors of which some may be real.
-_MIXED = frozenset("cat stack where slice_scatter select_scatter index_put index_copy index_add scatter".split())
+#: Operators on several values of which some may be real, and which arguments those are.
+_VALUES: dict[str, tuple[int, ...]] = {
+    "cat": (0,),
+    "stack": (0,),
+    "where": (1, 2),
+    "slice_scatter": (0, 1),
+    "select_scatter": (0, 1),
+    "index_put": (0, 2),
+    "index_copy": (0, 3),
+    "index_add": (0, 3),
+    "scatter": (0, 3),
+    "constant_pad_nd": (0, 2),
+}
 #: What makes a pair of real tensors.
 _MAKES: dict[str, Callable[..., Any]] = {
     "view_as_complex": _from_real,
-    "complex": Pair,
+    "complex": _complex,
     "polar": _polar,
 }
 _COMPUTED: dict[str, Callable[..., Any]] = {
@@ -333,7 +401,8 @@ _COMPUTED: dict[str, Callable[..., Any]] = {
     "_conj_physical": lambda x: Pair(x.re, -x.im),
     "resolve_conj": _same,
     "resolve_neg": _same,
-    "to": _same,
+    "to": _to,
+    "_to_copy": _to,
     "mul": _multiply,
     "div": _divide,
     "add": _sum_of(1),
@@ -346,8 +415,8 @@ _COMPUTED: dict[str, Callable[..., Any]] = {
     "log": lambda x: Pair(_length(x).log(), _angle(x)),
     "fill": _filled,
     "zero": _filled,
-    "zeros_like": lambda x, **_: _filled(x),
-    "new_zeros": lambda x, size, **_: Pair(x.re.new_zeros(size), x.re.new_zeros(size)),
+    "zeros_like": _zeros,
+    "new_zeros": _zeros,
     "masked_fill": _masked,
     "copy": lambda _, values, *__: _pair(values),
     **{name: _product_by(name) for name in ("matmul", "mm", "bmm", "einsum", "outer", "mv", "dot")},

@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 
-#: What such front ends are made of. A network's activations are not among it, so that log(softmax(…)) keeps none of its layers.
+#: What such front ends are made of. A network's activations are not among it, a Clip with two bounds neither (ReLU6), so that
+#: log(softmax(…)) keeps none of its layers.
 _WAY = frozenset(
     "Abs Add Cast Clip Concat Conv Div Expand Gather Gemm Identity MatMul Max Min Mul Neg Pad Pow ReduceL2 ReduceMax "
     "ReduceMean ReduceSum ReduceSumSquare Reshape Slice Split Sqrt Squeeze Sub Transpose Unsqueeze".split()
 )
 _COARSE = frozenset({"Log", "Sin", "Cos", "Floor", "Ceil", "Round"})
 _INTEGERS = (6, 7)  # TensorProto.INT32 and INT64
-#: Powers up to that one bring out what is quiet, as a logarithm does: PCEN and compressed spectra have 0.1 to 0.5.
+#: More matrices than that are a network, whatever stands between them: a Fourier transform has two, bands and a filter more.
+_MOST_MATRICES = 5
+#: Powers below that one bring out what is quiet, as a logarithm does: PCEN and compressed spectra have 0.1 to 0.5.
 _MOST_POWER = 0.5
 
 
@@ -35,9 +38,9 @@ def before_it(model: Any, weights: dict[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in model.graph.node:
         if _magnifies(node, weights):
-            for before in _all_before(node, makers) or ():
-                if before.op_type in {"Conv", "MatMul", "Gemm"}:
-                    found.setdefault(before.name, f"signal processing before {node.op_type}")
+            before = [one for one in _all_before(node, makers) or () if one.op_type in {"Conv", "MatMul", "Gemm"}]
+            for one in before if len(before) <= _MOST_MATRICES else ():
+                found.setdefault(one.name, f"signal processing before {node.op_type}")
     return found
 
 
@@ -58,7 +61,7 @@ def _all_before(node: Any, makers: dict[str, Any]) -> Sequence[Any] | None:
         one = open_.pop()
         if one is None or id(one) in seen:
             continue
-        if one.op_type not in _WAY:
+        if one.op_type not in _WAY or (one.op_type == "Clip" and len([name for name in one.input if name]) == 3):
             return None
         seen[id(one)] = one
         open_ += [makers.get(name) for name in one.input if name]

@@ -179,18 +179,20 @@ def _keep_places(before: Any, after: Any) -> None:
 
 
 def _unshare(model: Any, weights: dict[str, Any], chosen: set[str]) -> None:
-    """Give nodes that stay float a copy of a weight that a conv's integers take the place of.
+    """Give nodes that stay float a copy of a weight that integers take the place of.
 
-    The quantizer would dequantize those integers for them, by one scale: a conv's scales are one an output channel.
+    The quantizer would dequantize those for them as if they had one scale: they have one an output channel.
     """
     from onnx import numpy_helper
 
-    convs = {node.name for node in _nodes(model.graph) if node.op_type == "Conv" and node.name in chosen}
-    taken = {node.input[1] for node in _nodes(model.graph) if node.name in convs}
+    quantized = {
+        node.name for node in _nodes(model.graph) if node.op_type in {"Conv", "MatMul"} and node.name in chosen
+    }
+    taken = {node.input[1] for node in _nodes(model.graph) if node.name in quantized}
     copied = set()
     for node in _nodes(model.graph):
         for place, name in enumerate(node.input):
-            if name in taken and not (node.name in convs and place == 1):
+            if name in taken and not (node.name in quantized and place == 1):
                 node.input[place] = f"{name}_float"
                 copied.add(name)
     for name in sorted(copied):

@@ -143,6 +143,39 @@ def test_objects_that_hold_tensors_are_put_together_again():
     assert (again.layers[1].dtype, again.layers[1].full, again.layers[1].kind) == (torch.float32, False, "layer")
 
 
+class Counted:
+    def __init__(self):
+        self.x, self.calls = A, [0]
+
+
+class Child:
+    def __init__(self, above):
+        self.above, self.x = above, A
+
+
+class Parent:
+    def __init__(self):
+        self.child = Child(self)
+
+
+class Rows(list):
+    extra = None
+
+
+def test_what_an_object_counts_is_counted_anew_in_every_call():
+    calling.know_containers(Counted())
+    leaves, structure = torch.utils._pytree.tree_flatten(Counted())
+    torch.utils._pytree.tree_unflatten(leaves, structure).calls[0] += 1
+    assert torch.utils._pytree.tree_unflatten(leaves, structure).calls == [0]
+
+
+def test_objects_that_refer_to_themselves_and_lists_with_attributes_stay_what_they_are():
+    rows = Rows([A, A])
+    rows.extra = A
+    assert calling.flatten((A, Parent())).keys() == {"output_0"}
+    assert "output_1_extra" not in calling.flatten((A, rows))
+
+
 @pytest.mark.parametrize(
     ("output", "names"),
     [

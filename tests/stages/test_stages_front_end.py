@@ -42,6 +42,25 @@ def test_a_network_before_a_logarithm_is_none(activation):
     assert found(nodes) == {}
 
 
+def test_relu6_is_an_activation_and_one_bound_is_none():
+    def nodes(*bounds):
+        return [
+            N("MatMul", ["x", "w"], ["hidden"], "first"),
+            N("Clip", ["hidden", *bounds], ["clipped"]),
+            N("MatMul", ["clipped", "v"], ["scores"], "second"),
+            N("Log", ["scores"], ["y"]),
+        ]
+
+    assert found(nodes("small", "two")) == {}
+    assert set(found(nodes("small"))) == {"first", "second"}
+
+
+def test_many_matrices_are_a_network():
+    nodes = [N("MatMul", [f"h{n}" if n else "x", "w"], [f"h{n + 1}"], f"layer{n}") for n in range(6)]
+    assert found([*nodes, N("Log", ["h6"], ["y"])]) == {}
+    assert len(found([*nodes[:5], N("Log", ["h5"], ["y"])])) == 5
+
+
 @pytest.mark.parametrize(("power", "kept"), [(0.3, True), (0.5, False), (2.0, False)])
 def test_powers_that_compress_count_as_logarithms(power, kept):
     nodes = [N("MatMul", ["x", "w"], ["turned"], "filters"), N("Pow", ["turned", "p"], ["y"])]
