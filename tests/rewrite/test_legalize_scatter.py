@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from edgeconv.rewrite.base import refused
 from edgeconv.rewrite.legalize_scatter import LegalizeScatter
-from tests.rewrite.helpers import check, model, op_types, random_inputs
+from tests.rewrite.helpers import check, infer, model, op_types, random_inputs, rewritten
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
@@ -75,3 +75,24 @@ def test_more_places_than_can_be_compared_are_refused():
     graph = ir.from_proto(proto)
     assert LegalizeScatter().apply(graph) == 0
     assert "more places than can be compared" in refused(graph)[0][1]
+
+
+@pytest.mark.parametrize(("columns", "products"), [(4, 1), (3, 0)])
+def test_whole_rows_are_summed_by_a_product_and_parts_of_rows_by_comparing(columns, products):
+    nodes = [
+        helper.make_node("Expand", ["r", "s"], ["i"]),
+        helper.make_node("ScatterElements", ["x", "i", "u"], ["y"], axis=0, reduction="add"),
+    ]
+    inputs = {"x": (FLOAT, [5, 4]), "u": (FLOAT, [6, columns]), "r": (INT64, [6, 1])}
+    proto = model(nodes, inputs, ["y"], {"s": np.array([6, columns])}, opset=18)
+    feeds = random_inputs(proto) | {"r": np.array([[4], [0], [-1], [2], [2], [2]])}
+    after = check(proto, LegalizeScatter(), feeds=feeds)
+    assert op_types(after).count("MatMul") == products
+
+
+def test_an_infinite_number_stays_with_its_row():
+    proto, feeds = _scatter("ScatterND", [4, 3], [[0], [3], [0]], [3, 3], "add", constant=False)
+    feeds["u"][1, 1] = -np.inf
+    found = infer(rewritten(proto, LegalizeScatter())[0], feeds)[0]
+    assert found[3, 1] < -3e38
+    assert np.isfinite(np.delete(found, 3, 0)).all()

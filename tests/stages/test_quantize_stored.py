@@ -111,3 +111,22 @@ def test_a_filter_that_a_conv_shares_with_a_transposed_one_is_int8_for_the_conv_
     x = RNG.standard_normal((1, 16, 6, 6)).astype(np.float32)
     wanted, found = infer(proto, {"x": x})[0], infer(quantized, {"x": x})[0]
     assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+def test_a_codebook_that_is_multiplied_with_and_looked_up_in_is_int8_for_the_product_alone(tmp_path):
+    book = RNG.standard_normal((16, 16)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["near"], name="product"),
+        helper.make_node("Mul", ["w", "g"], ["scaled"], name="scaled"),
+        helper.make_node("Add", ["near", "scaled"], ["y"], name="sum"),
+    ]
+    inputs = {"x": (TensorProto.FLOAT, [16, 16]), "g": (TensorProto.FLOAT, [16, 16])}
+    proto = model(nodes, inputs, ["y"], {"w": book}, opset=13)
+    onnx.save(proto, tmp_path / "net.onnx")
+    (tmp_path / "scratch").mkdir()
+    Quantize().execute(Job(tmp_path / "net.onnx", tmp_path / "quantized.onnx", tmp_path / "scratch"))
+    quantized = onnx.load(tmp_path / "quantized.onnx")
+    assert [node.op_type for node in quantized.graph.node].count("MatMulInteger") == 1
+    feeds = {name: RNG.standard_normal((16, 16)).astype(np.float32) for name in inputs}
+    wanted, found = infer(proto, feeds)[0], infer(quantized, feeds)[0]
+    assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
