@@ -80,7 +80,7 @@ def _shift_of(direction: str) -> Callable[..., Any]:
     from onnxscript import opset18 as op
 
     def shifted(x: Any, count: Any) -> Any:
-        bits = 64 if x.dtype is None else x.dtype.itemsize * 8
+        bits = 64 if x.dtype is None else int(x.dtype.itemsize * 8)
         if (
             isinstance(count, int)
             and direction == "RIGHT"
@@ -102,7 +102,9 @@ def _by_tensor(x: Any, count: Any, *, right: bool) -> Any:
     from onnxscript import opset18 as op
 
     signed = x.dtype is None or x.dtype.is_signed()
-    most = min(62, 64 if x.dtype is None else x.dtype.itemsize * 8) - (2 if signed else 1)  # largest power that x holds
+    most = min(62, 64 if x.dtype is None else int(x.dtype.itemsize * 8)) - (
+        2 if signed else 1
+    )  # largest power that x holds
     powers = op.Constant(value=onnx_tensor(np.left_shift(np.int64(1), np.arange(most + 1, dtype=np.int64))))
     count = op.Cast(count, to=7)
     power = op.CastLike(op.Gather(powers, op.Min(count, op.Constant(value_int=most))), x)
