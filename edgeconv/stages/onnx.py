@@ -38,6 +38,7 @@ class Onnx(Stage):
         "edgeconv.rewrite",
         "edgeconv.source",
         "edgeconv.stages.capture",
+        "edgeconv.stages.complex_math",
         "edgeconv.stages.complex_pairs",
         "edgeconv.stages.correct_bias",
         "edgeconv.stages.onnx_translate",
