@@ -13,16 +13,13 @@ from collections.abc import Hashable, Sequence
 import onnx_ir as ir
 
 from edgeconv.rewrite.base import Builder, NodePass, attr, const_ints, given, needed, static_shape
+from edgeconv.rewrite.row_axes import REDUCTIONS, reduced
 
 #: XNNPACK's XNN_MAX_TENSOR_DIMS.
 MOST_AXES = 6
 #: What the TensorFlow converter has a builtin for.
 _FEWER = {"Pad": 4, "MatMul": 5}
 _ALONG = {"ArgMax": 0, "ArgMin": 0, "Concat": 0, "Gather": 0, "LogSoftmax": -1, "Softmax": -1, "Split": 0, "TopK": -1}
-_REDUCTIONS = frozenset(
-    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
-    "ReduceSumSquare".split()
-)
 _BY_ELEMENT = frozenset(
     "Abs Add And Cast Ceil Clip Cos Div Elu Equal Erf Exp Expand Floor Greater GreaterOrEqual HardSigmoid LeakyRelu Less "
     "LessOrEqual Log Max Min Mod Mul Neg Not Or Pow PRelu Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Sqrt Sub Sum "
@@ -82,13 +79,9 @@ def _by_element(node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
 def _reduced(node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
     value = needed(node, 0)
     shape, out = static_shape(value) or [], static_shape(node.outputs[0]) or []
-    second = given(node, 1)
-    axes = const_ints(second) if second is not None else attr(node, "axes")
-    if second is not None and axes is None:
+    gone = reduced(node)
+    if not gone:
         return None
-    if not axes and attr(node, "noop_with_empty_axes", 0):
-        return None
-    gone = {axis % len(shape) for axis in axes or range(len(shape))}
     groups = _grouped([axis in gone for axis in range(len(shape))], shape)
     if len(groups) > MOST_AXES:
         return None
@@ -225,7 +218,7 @@ _OTHERS = {"MatMul": _multiplied, "Pad": _padded, "Slice": _sliced, "Transpose":
 class LowerRank(NodePass):
     """Puts a Reshape before and one after; chains of them are joined later."""
 
-    ops = _BY_ELEMENT | _REDUCTIONS | _ALONG.keys() | _OTHERS.keys()
+    ops = _BY_ELEMENT | REDUCTIONS | _ALONG.keys() | _OTHERS.keys()
 
     def rewrite(self, node: ir.Node, build: Builder) -> Sequence[ir.Value] | None:
         """Only where all shapes are known and fewer axes are enough."""
@@ -237,6 +230,6 @@ class LowerRank(NodePass):
             return None
         if node.op_type in _BY_ELEMENT:
             return _by_element(node, build)
-        if node.op_type in _REDUCTIONS:
+        if node.op_type in REDUCTIONS:
             return _reduced(node, build)
         return _OTHERS.get(node.op_type, _along)(node, build)

@@ -80,10 +80,11 @@ class SelectMasked(Pass):
         """Number of masks that are no selection any more."""
         found = [node for node in nodes(model) if node.op_type == "NonZero" and node.graph is model.graph]
         by_mask: dict[ir.Value, list[ir.Node]] = {}
+        told: dict[tuple[ir.Value | None, ir.Value | None], bool] = {}
         for node in found:
             mask = needed(node, 0)
             if static_shape(mask) and const_value(mask) is None:
-                same = next((known for known in by_mask if _equal(known, mask)), mask)
+                same = next((known for known in by_mask if _equal(known, mask, told)), mask)
                 by_mask.setdefault(same, []).append(node)
         if not by_mask:
             return 0
@@ -97,8 +98,14 @@ class SelectMasked(Pass):
         return changed
 
 
-def _equal(a: ir.Value | None, b: ir.Value | None) -> bool:
-    """The same value, or one computed in the same way."""
+def _equal(a: ir.Value | None, b: ir.Value | None, told: dict[tuple[ir.Value | None, ir.Value | None], bool]) -> bool:
+    """The same value, or one computed in the same way; `told` keeps the answers, for a value may be read many times."""
+    if (a, b) not in told:
+        told[a, b] = _alike(a, b, told)
+    return told[a, b]
+
+
+def _alike(a: ir.Value | None, b: ir.Value | None, told: dict[tuple[ir.Value | None, ir.Value | None], bool]) -> bool:
     if a is b:
         return True
     if a is None or b is None:
@@ -113,7 +120,7 @@ def _equal(a: ir.Value | None, b: ir.Value | None) -> bool:
         (first.domain, first.op_type, len(first.inputs)) == (second.domain, second.op_type, len(second.inputs))
         and a.index() == b.index()
         and {k: v.value for k, v in first.attributes.items()} == {k: v.value for k, v in second.attributes.items()}
-        and all(_equal(x, y) for x, y in zip(first.inputs, second.inputs, strict=True))
+        and all(_equal(x, y, told) for x, y in zip(first.inputs, second.inputs, strict=True))
     )
 
 

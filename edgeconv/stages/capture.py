@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from edgeconv.source import traceable
 from edgeconv.stages import complex_pairs
+
+_STAYS_COMPLEX = "edgeconv_stays_complex"
+
+
+def stays_complex(program: Any) -> str:
+    """Why complex tensors are still in what `program_of` gave; empty if there are none, or nothing was in their way."""
+    return str(getattr(getattr(program, "graph_module", None), "meta", {}).get(_STAYS_COMPLEX, ""))
 
 
 def program_of(loaded: Any) -> Any:
@@ -32,8 +38,10 @@ def traced(loaded: Any) -> Any:
         with traceable.followed(loaded.module):
             program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
     if complex_pairs.has_complex(program):
-        with contextlib.suppress(Exception):  # the exporter knows some operators itself, and says which it does not
+        try:
             program = complex_pairs.without_complex(program, loaded.example)
+        except Exception as error:  # noqa: BLE001 - the exporter knows some operators itself; if it fails, this is told
+            program.graph_module.meta[_STAYS_COMPLEX] = (str(error).strip().splitlines() or [type(error).__name__])[0]
     for graph_module in program.graph_module.modules():
         if isinstance(graph_module, torch.fx.GraphModule):
             _equal_bounds(graph_module.graph)

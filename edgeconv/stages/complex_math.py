@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
+class NoForm(ValueError):
+    """A program does with a complex tensor what cannot be done with a pair."""
+
+
 class Pair(NamedTuple):
     """Real and imaginary part, of one shape."""
 
@@ -97,7 +101,7 @@ def _power(x: Any, exponent: Any) -> Any:
             made = _multiply(made, x)
         return made
     if not is_pair(x) or not _is_real(exponent):
-        raise ValueError("powers of complex exponents have no form of real operators here")
+        raise NoForm("powers of complex exponents have no form of real operators here")
     size, angle = _length(x) ** exponent, _angle(x) * exponent
     return Pair(size * angle.cos(), size * angle.sin())
 

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from edgeconv.stages.complex_math import COMPUTED, MAKES, Pair, is_pair, pair_of
+from edgeconv.stages.complex_math import COMPUTED, MAKES, NoForm, Pair, is_pair, pair_of
 
 #: Operators that do the same to both parts.
 _ALIKE = frozenset(
@@ -59,6 +59,7 @@ def without_complex(program: Any, example: dict[str, Any]) -> Any:
         example: its inputs by name.
 
     Raises:
+        NoForm: something in it has none on pairs, and what.
         Exception: whatever torch.export raises.
     """
     import torch
@@ -84,7 +85,7 @@ def without_complex(program: Any, example: dict[str, Any]) -> Any:
         def forward(self, **tensors: Any) -> Any:
             found = _interpreter(self, getattr(self, INNER)).run(*tensors.values())
             if any(map(is_pair, torch.utils._pytree.tree_leaves(found, is_leaf=is_pair))):
-                raise ValueError("an output is complex")
+                raise NoForm("an output is complex")
             return found
 
     _refuse_writes_through(program.graph)
@@ -99,7 +100,7 @@ def _refuse_writes_through(graph: Any) -> None:
         while hasattr(base, "target"):
             through = _name(base.target)
             if through in {"view_as_real", "_conj", "conj", "resolve_conj"}:
-                raise ValueError(f"{name} writes through {through}")
+                raise NoForm(f"{name} writes through {through}")
             base = base.args[0] if through in _ALIKE | {"getitem"} and base.args else None
 
 
@@ -218,7 +219,7 @@ def _functional(name: str, args: Any, kwargs: Any) -> Any:
         overloads = [getattr(packet, overload) for overload in packet.overloads()]
         target = next(one for one in overloads if len(one._schema.arguments) >= len(args) and "out" not in str(one))
         return _mixed(target, args, kwargs)
-    raise ValueError(f"{name} in place has no form on pairs")
+    raise NoForm(f"{name} in place has no form on pairs")
 
 
 def _written(into: Any, values: Pair) -> Pair:

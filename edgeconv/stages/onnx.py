@@ -164,11 +164,14 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
     if not outputs:
         raise StageError("the model's forward returns no tensor", hint="return a tensor, or a tuple or dict of tensors")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        given = capture.program_of(loaded)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                capture.program_of(loaded), (), kwargs=dict(loaded.example), dynamo=True, opset_version=EXPORT_OPSET,
+                given, (), kwargs=dict(loaded.example), dynamo=True, opset_version=EXPORT_OPSET,
                 verbose=False, optimize=False, custom_translation_table=onnx_translate.table(),
             )  # fmt: skip
             run(program.model, [FoldBatchNorm(), MergeWeights()])  # before the optimizer does it in float32
@@ -176,7 +179,7 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
             program.optimize()
             _unwrap_names(program.model)
     except Exception as error:
-        raise _export_error(error, loaded) from error
+        raise _export_error(error, loaded, capture.stays_complex(given)) from error
     notes = {"warnings": list(loaded.warnings)}
     return program.model, list(loaded.example), outputs, notes
 
@@ -209,7 +212,7 @@ def _demand_equal_constants() -> None:
                     value._rel_tol = value._abs_tol = 0.0
 
 
-def _export_error(error: BaseException, loaded: Any) -> StageError:
+def _export_error(error: BaseException, loaded: Any, complex_because: str) -> StageError:
     """What stopped the exporter: the innermost cause says it best."""
     from edgeconv.source import loading
 
@@ -220,10 +223,13 @@ def _export_error(error: BaseException, loaded: Any) -> StageError:
     root = causes[-1]
     lines = [line for line in str(root).strip().splitlines() if line.strip()]
     text = lines[0][:400] if lines else kinds[-1]
+    hint = "replace that operator in the model by others that compute the same"
+    if complex_because:
+        hint += f"; complex numbers could not become pairs of real ones: {complex_because}"
     if "DispatchError" in kinds or "No ONNX function found" in str(error):
         return UnsupportedOp(
             f"PyTorch's ONNX exporter has no translation: {_untranslated(loaded) or text}",
-            hint="replace that operator in the model by others that compute the same",
+            hint=hint,
         )
     where = loading.place(error) or _trace_of(causes)
     node = re.search(r"translating node %(\w+) .*target=torch\.ops\.([\w.]+)\]", " ".join(map(str, causes)))
@@ -231,7 +237,7 @@ def _export_error(error: BaseException, loaded: Any) -> StageError:
         reason = text if isinstance(root, ValueError) else f"{kinds[-1]}: {text}"
         return UnsupportedOp(
             f"{node[2]} has no ONNX form here{where or _line_of(loaded, node[1])}: {reason}",
-            hint="replace that operator in the model by others that compute the same",
+            hint=hint,
         )
     return StageError(
         f"torch.export could not trace the model{where}: {kinds[-1]}: {text}",

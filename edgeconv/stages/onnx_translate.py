@@ -316,7 +316,7 @@ def _pdist(x: Any, p: float = 2.0) -> Any:
     import numpy as np
     from onnxscript import opset18 as op
 
-    first, second = (op.Constant(value=_tensor(n)) for n in np.triu_indices(int(x.shape[0]), 1))
+    first, second = (op.Constant(value=onnx_tensor(n)) for n in np.triu_indices(int(x.shape[0]), 1))
     return _norm(op.Sub(op.Gather(x, first, axis=0), op.Gather(x, second, axis=0)), p)
 
 
@@ -332,9 +332,3 @@ def _norm(x: Any, p: float) -> Any:
     if p == 0:
         return op.ReduceSum(op.Cast(op.Not(op.Equal(x, 0.0)), to=1), [-1], keepdims=0)
     return op.Pow(op.ReduceSum(op.Pow(op.Abs(x), float(p)), [-1], keepdims=0), 1.0 / p)
-
-
-def _tensor(array: Any) -> Any:
-    import onnx_ir as ir
-
-    return ir.tensor(array)

@@ -18,10 +18,10 @@ def worker():
         yield one
 
 
-def convert(worker, folder, nodes, size, axes=2):
+def convert(worker, folder, nodes, *sizes):
     same = helper.make_node("Conv", ["x", "w"], ["c"], name="c")  # an image: channels go last for it
-    weight = np.eye(8, dtype=np.float32).reshape(8, 8, *[1] * axes)
-    inputs = {"x": (TensorProto.FLOAT, [1, 8, *[size] * axes])}
+    weight = np.eye(8, dtype=np.float32).reshape(8, 8, *[1] * len(sizes))
+    inputs = {"x": (TensorProto.FLOAT, [1, 8, *sizes])}
     proto = model([same, *nodes], inputs, ["y"], {"w": weight}, opset=13)
     current = folder / "net.onnx"
     onnx.save(proto, current)
@@ -51,18 +51,18 @@ def outputs(path, x):
 POOL = [helper.make_node("GlobalAveragePool", ["c"], ["y"], name="y")]
 
 
-@pytest.mark.parametrize(("axes", "size"), [(2, 112), (3, 24)], ids=["image", "volume"])
-def test_a_large_images_mean_is_nearer_in_two_steps(worker, tmp_path, axes, size):
-    path, names = convert(worker, tmp_path, POOL, size, axes)
+@pytest.mark.parametrize("sizes", [(112, 112), (24, 24, 24), (2, 112, 112)], ids=["image", "volume", "shallow"])
+def test_a_large_images_mean_is_nearer_in_two_steps(worker, tmp_path, sizes):
+    path, names = convert(worker, tmp_path, POOL, *sizes)
     assert names.count("MEAN") == 2
-    x = np.abs(np.random.default_rng(0).standard_normal((1, 8, *[size] * axes))).astype(np.float32)
-    exact = x.astype(np.float64).mean(tuple(range(2, axes + 2))).ravel()
+    x = np.abs(np.random.default_rng(0).standard_normal((1, 8, *sizes))).astype(np.float32)
+    exact = x.astype(np.float64).mean(tuple(range(2, len(sizes) + 2))).ravel()
     error = outputs(path, x).ravel() - exact
     assert 10 * np.log10(np.square(exact).sum() / np.square(error).sum()) > 128  # in one step about 115
 
 
 def test_a_small_images_mean_stays_one_step(worker, tmp_path):
-    assert convert(worker, tmp_path, POOL, 7)[1].count("MEAN") == 1
+    assert convert(worker, tmp_path, POOL, 7, 7)[1].count("MEAN") == 1
 
 
 def test_so_is_the_mean_of_a_square(worker, tmp_path):
@@ -70,7 +70,7 @@ def test_so_is_the_mean_of_a_square(worker, tmp_path):
         helper.make_node("Mul", ["c", "c"], ["s"], name="s"),
         helper.make_node("ReduceMean", ["s"], ["y"], name="y", axes=[2, 3], keepdims=1),
     ]
-    path, names = convert(worker, tmp_path, nodes, 64)
+    path, names = convert(worker, tmp_path, nodes, 64, 64)
     assert names.count("MEAN") == 2
     x = np.random.default_rng(0).standard_normal((1, 8, 64, 64)).astype(np.float32)
     exact = np.square(x.astype(np.float64)).mean((2, 3)).ravel()

@@ -1,10 +1,12 @@
 """Programs on pairs compute what PyTorch computes on complex tensors, also where something is written into one."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
-from edgeconv.stages import complex_pairs
+from edgeconv.stages import capture, complex_pairs
 
 M = torch.tensor([[True, False, True, False]])
 TURN = torch.polar(torch.ones(4), torch.arange(4.0))
@@ -99,5 +101,17 @@ def conjugated(_, x, y):
 
 @pytest.mark.parametrize("function", [seen_as_real, conjugated, lambda _, x, y: torch.complex(x, y)])
 def test_what_pairs_cannot_follow_is_refused(function):
-    with pytest.raises(ValueError, match=r"writes through|is complex"):
+    with pytest.raises(complex_pairs.NoForm, match=r"writes through|is complex"):
         programs(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [(seen_as_real, "writes through view_as_real"), (lambda _, x, y: torch.polar(x, y).abs(), "")],
+)
+def test_a_program_says_why_its_numbers_stay_complex(function, reason):
+    net, example = Net(function), {"x": torch.rand(4, 4) + 0.5, "y": torch.rand(4, 4)}
+    program = torch.export.export(net, (), kwargs=example, strict=False)
+    said = capture.stays_complex(capture.traced(SimpleNamespace(program=program, example=example)))
+    assert reason in said
+    assert bool(reason) == bool(said)
