@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeconv.errors import BrokenModelFile, SourceError, TrainingMode, Untrusted
+from edgeconv.source import packed
 from edgeconv.source.calling import first_line, own_path, some
 from edgeconv.source.model import ModelSource
 
@@ -87,6 +88,7 @@ def load_program(source: ModelSource) -> tuple[Any, ByName]:
             warnings.simplefilter("ignore")
             _refuse_libraries(source)
             with contextlib.nullcontext() if source.trust else _tensors_only(source.file):
+                packed.recurrent()  # which the program may hold
                 program = torch.export.load(str(source.file))
             module = ByName(program)
     except Untrusted:

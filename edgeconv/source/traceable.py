@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from edgeconv.source.packed import Packer
 
 
 def prefer() -> Callable[[], None]:
@@ -32,81 +34,155 @@ def prefer() -> Callable[[], None]:
     return restore
 
 
-def followed(module: Any) -> Any:
-    """A mode under which torch.export takes two things that it otherwise loses.
+def followed(module: Any, steady: Mapping[str, Any] | None = None) -> Any:
+    """A mode under which torch.export takes what it otherwise loses.
 
     `x.data` is x.detach(). And Python may read values that come of buffers and parameters alone, as int(self.stride.max())
     does: they are constant, but the tensors that stand for them while a program is traced hold none.
+
+    Args:
+        module: what is traced under it.
+        steady: inputs by name whose value never changes, or may be taken for that: of them (and what is constant) numbers
+            may be read too, as int(lengths.max()) does for a size. Never conditions: `if lengths.max() > 9` stays an error.
+
+    Returns:
+        A context manager; its `read` tells whether a number was read of `steady`.
     """
     import torch
     from torch.utils._python_dispatch import _disable_current_modes
 
-    real = {name: one.detach().clone() for name, one in _state(module) if one.numel() <= _MOST_READ}
-    known: dict[int, tuple[Any, Any]] = {}
-    written: list[bool] = []
-
-    def value_of(one: Any) -> Any:
-        if written:
-            return None
-        if not known:
-            known.update({id(one): (one, real[name]) for name, one in _state(module) if name in real})
-        return known.get(id(one), (None, None))[1]
+    known, packer = _Known(module, steady or {}), Packer()
 
     class Follow(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
+        _hook: Any = None
+
+        @property
+        def read(self) -> bool:
+            return known.supposed_was_read
+
+        def __enter__(self) -> Any:
+            if hasattr(module, "register_forward_pre_hook"):
+                self._hook = module.register_forward_pre_hook(known.start, with_kwargs=True)
+            return super().__enter__()
+
+        def __exit__(self, *raised: Any) -> Any:
+            if self._hook is not None:
+                self._hook.remove()
+            return super().__exit__(*raised)
+
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             name = getattr(function, "__name__", "")
             if function == torch.Tensor.data.__get__:
                 function = torch.Tensor.detach
-            if name in _READS and value_of(args[0]) is not None:
+            if name in _READS and known.may_read(name, args[0]):
                 with _disable_current_modes():
-                    return function(value_of(args[0]))
-            args, kwargs = self._sizes(name, args, kwargs or {})
+                    return function(known.value_of(args[0]))
+            args, kwargs = known.sizes(name, args, kwargs or {})
+            made = packer.called(name, args)
+            if made is not None:
+                return made
             made = function(*args, **kwargs)
-            self._note(function, name, args, kwargs, made)
+            known.note(function, name, args, kwargs, made)
             return made
 
-        def _sizes(self, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-            """Known integers where sizes stand, as F.pad(x, (self.left, self.right)): no method of the tensors reads those."""
-
-            def number(one: Any) -> Any:
-                if isinstance(one, slice):
-                    return slice(number(one.start), number(one.stop), number(one.step))
-                if isinstance(one, torch.Tensor) and one.dim() == 0 and not one.is_floating_point():
-                    real = value_of(one)
-                    return one if real is None else real.item()
-                return one
-
-            def numbers(one: Any) -> Any:
-                return type(one)(map(number, one)) if type(one) in (tuple, list) else number(one)
-
-            if name not in _SIZED or not args:
-                return args, kwargs
-            with _disable_current_modes():
-                return (args[0], *map(numbers, args[1:])), {key: numbers(one) for key, one in kwargs.items()}
-
-        def _note(self, function: Any, name: str, args: Any, kwargs: Any, made: Any) -> None:
-            """Compute the same from the real values, where all are known; after a write into one, none is."""
-            tensors = [one for one in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
-            if not tensors:
-                return
-            in_place = name.endswith("_") and not name.endswith("__") and name not in {"requires_grad_", "detach_"}
-            if in_place or name in _WRITES or function == torch.Tensor.data.__set__ or "out" in kwargs:
-                into = torch.utils._pytree.tree_leaves(kwargs.get("out", tensors[0]))
-                written.extend([True] if any(value_of(one) is not None for one in into) else [])
-                return
-            if (
-                not isinstance(made, torch.Tensor)
-                or made.numel() > _MOST_READ
-                or any(value_of(one) is None for one in tensors)
-            ):
-                return
-            with _disable_current_modes():
-                swapped = torch.utils._pytree.tree_map(
-                    lambda one: value_of(one) if isinstance(one, torch.Tensor) else one, (args, kwargs)
-                )
-                known[id(made)] = (made, function(*swapped[0], **swapped[1]))
-
     return Follow()
+
+
+class _Known:
+    """The values of tensors in a trace that come of a module's state, of constants, and of `steady` inputs."""
+
+    def __init__(self, module: Any, steady: Mapping[str, Any]) -> None:
+        self.supposed_was_read = False
+        self._module, self._steady = module, steady
+        self._state = {name: one.detach().clone() for name, one in _state(module) if one.numel() <= _MOST_READ}
+        self._real: dict[int, tuple[Any, Any]] = {}
+        self._supposed: set[int] = set()  # ids of what is known for the sake of `steady` only
+        self._lost: dict[int, Any] = {}  # storages that were written into; kept, that no other has their address
+
+    def start(self, _: Any, args: Any, kwargs: Any) -> None:
+        """Before the forward: what stands for the module's state and its inputs now."""
+        del args
+        self._real.update(
+            {id(one): (one, self._state[name]) for name, one in _state(self._module) if name in self._state}
+        )
+        for name in self._steady.keys() & kwargs.keys():
+            self._real[id(kwargs[name])] = (kwargs[name], self._steady[name])
+            self._supposed.add(id(kwargs[name]))
+
+    def value_of(self, one: Any) -> Any:
+        """A tensor's value, or None."""
+        import torch
+
+        if type(one) is torch.Tensor and one.device.type != "meta" and not torch._is_functional_tensor(one):
+            found = one  # a constant that is no buffer; what stands for others has a type of its own
+        else:
+            found = self._real.get(id(one), (None, None))[1]
+        return None if found is None or found.untyped_storage()._cdata in self._lost else found
+
+    def may_read(self, name: str, one: Any) -> bool:
+        """Whether a way to read a tensor (see `_READS`) can be answered, and may."""
+        if self.value_of(one) is None or (id(one) in self._supposed and name == "__bool__"):
+            return False
+        self.supposed_was_read = self.supposed_was_read or id(one) in self._supposed
+        return True
+
+    def sizes(self, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Known integers where sizes stand, as F.pad(x, (self.left, self.right)): no method of the tensors reads those."""
+        import torch
+        from torch.utils._python_dispatch import _disable_current_modes
+
+        def number(one: Any) -> Any:
+            if isinstance(one, slice):
+                return slice(number(one.start), number(one.stop), number(one.step))
+            if isinstance(one, torch.Tensor) and one.dim() == 0 and not one.is_floating_point():
+                return self.value_of(one).item() if self.may_read(name, one) else one
+            return one
+
+        def numbers(one: Any) -> Any:
+            return type(one)(map(number, one)) if type(one) in (tuple, list) else number(one)
+
+        if not args or name not in _SIZED | _MADE:
+            return args, kwargs
+        with _disable_current_modes():
+            if name in _MADE:
+                return (args[0] if name == "tensor" else numbers(args[0]), *args[1:]), kwargs
+            return (args[0], *map(numbers, args[1:])), {key: numbers(one) for key, one in kwargs.items()}
+
+    def note(self, function: Any, name: str, args: Any, kwargs: Any, made: Any) -> None:
+        """Compute the same from the real values, where all are known; what is written into is not any more."""
+        import torch
+        from torch.utils._python_dispatch import _disable_current_modes
+
+        tensors = [one for one in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        if not tensors and name not in _MADE:
+            return
+        in_place = name.endswith("_") and not name.endswith("__") and name not in {"requires_grad_", "detach_"}
+        if in_place or name in _WRITES or function == torch.Tensor.data.__set__ or "out" in kwargs:
+            for one in torch.utils._pytree.tree_leaves(kwargs.get("out", tensors[0])):
+                self._lose(one)
+            return
+        made = made if isinstance(made, (tuple, list)) else [made]
+        if any(word in name for word in _RANDOM) or any(self.value_of(one) is None for one in tensors):
+            return
+        if not all(isinstance(one, torch.Tensor) and _is_small(one) for one in made):
+            return
+        with _disable_current_modes():
+            args, kwargs = torch.utils._pytree.tree_map(
+                lambda one: self.value_of(one) if isinstance(one, torch.Tensor) else one, (args, kwargs)
+            )
+            found = function(*args, **kwargs)
+        for one, value in zip(made, found if isinstance(found, (tuple, list)) else [found], strict=True):
+            self._real[id(one)] = (one, value)
+            if any(id(other) in self._supposed for other in tensors):
+                self._supposed.add(id(one))
+
+    def _lose(self, one: Any) -> None:
+        found = self.value_of(one)
+        if found is None:
+            return
+        state = [*self._state.values(), *self._steady.values()]
+        gone = state if any(found is own for own in state) else [found]  # of its state, one may be a view of another
+        self._lost.update({own.untyped_storage()._cdata: own.untyped_storage() for own in gone})
 
 
 #: Writes that are not told by a name with an underscore behind.
@@ -116,8 +192,16 @@ _SIZED = frozenset(
     "pad constant_pad_nd view reshape expand repeat tile roll unflatten split chunk narrow interpolate __getitem__ "
     "new_zeros new_ones new_full new_empty".split()
 )
-#: How Python reads a tensor's value, and how large what may be read is at most.
-_READS, _MOST_READ = frozenset({"item", "tolist", "__bool__", "__float__", "__index__", "__int__"}), 4096
+#: What makes constants of numbers.
+_MADE = frozenset({"arange", "full", "ones", "tensor", "zeros"})
+_RANDOM = ("rand", "normal", "bernoulli", "multinomial", "dropout", "exponential", "poisson", "empty")
+#: How Python reads a tensor's value, and how many elements what may be read has at most.
+_READS = frozenset({"item", "tolist", "numpy", "__array__", "__bool__", "__float__", "__index__", "__int__"})
+_MOST_READ = 4096
+
+
+def _is_small(one: Any) -> bool:
+    return all(isinstance(size, int) for size in one.shape) and one.numel() <= _MOST_READ
 
 
 def _state(module: Any) -> list[tuple[str, Any]]:

@@ -8,11 +8,23 @@ from edgeconv.source import traceable
 from edgeconv.stages import complex_pairs
 
 _STAYS_COMPLEX = "edgeconv_stays_complex"
+_FIXED = "edgeconv_fixed"
 
 
 def stays_complex(program: Any) -> str:
     """Why complex tensors are still in what `program_of` gave; empty if there are none, or nothing was in their way."""
     return str(getattr(getattr(program, "graph_module", None), "meta", {}).get(_STAYS_COMPLEX, ""))
+
+
+def warnings_of(program: Any) -> list[str]:
+    """What must be said of what `program_of` gave: sentences for the report."""
+    names = getattr(getattr(program, "graph_module", None), "meta", {}).get(_FIXED, [])
+    if not names:
+        return []
+    return [
+        f"the model reads numbers, as a rule sizes, of {' or '.join(names)}: in the file they are those that the example's "
+        "value gives; with another value there what the model does with these numbers stays the same"
+    ]
 
 
 def program_of(loaded: Any) -> Any:
@@ -33,10 +45,7 @@ def traced(loaded: Any) -> Any:
     """The torch.export program. Raises whatever torch.export raises."""
     import torch
 
-    program = loaded.program
-    if program is None:
-        with traceable.followed(loaded.module):
-            program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
+    program = loaded.program if loaded.program is not None else _exported(loaded)
     if complex_pairs.has_complex(program):
         try:
             program = complex_pairs.without_complex(program, loaded.example)
@@ -47,6 +56,31 @@ def traced(loaded: Any) -> Any:
             _equal_bounds(graph_module.graph)
             _promote(graph_module.graph)
     return program
+
+
+def _exported(loaded: Any) -> Any:
+    """The program, where it needs that with the one value of an input whose example has but one, as a size must be known."""
+    import torch
+
+    steady: dict[str, Any] = {}
+    while True:
+        try:
+            with traceable.followed(loaded.module, steady) as seen:
+                program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
+        except Exception:
+            if steady:
+                raise
+            steady = {spec.name: loaded.example[spec.name] for spec in loaded.inputs if _has_one_value(spec)}
+            if not steady:
+                raise
+        else:
+            if seen.read:
+                program.graph_module.meta[_FIXED] = sorted(steady)
+            return program
+
+
+def _has_one_value(spec: Any) -> bool:
+    return spec.low is not None and spec.low == spec.high and spec.dtype.startswith(("int", "uint"))
 
 
 def _equal_bounds(graph: Any) -> None:

@@ -180,7 +180,7 @@ def _from_torch(source: ModelSource) -> tuple[Any, list[str], list[str], dict[st
             _unwrap_names(program.model)
     except Exception as error:
         raise _export_error(error, loaded, capture.stays_complex(given)) from error
-    notes = {"warnings": list(loaded.warnings)}
+    notes = {"warnings": [*loaded.warnings, *capture.warnings_of(given)]}
     return program.model, list(loaded.example), outputs, notes
 
 

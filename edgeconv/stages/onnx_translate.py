@@ -13,6 +13,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
     """ONNX translation by ATen overload."""
     import torch
 
+    from edgeconv.source import packed
     from edgeconv.stages import (
         onnx_translate_adaptive,
         onnx_translate_linalg,
@@ -40,6 +41,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.adaptive_max_pool1d.default: onnx_translate_adaptive.max_pool,
         aten.adaptive_max_pool2d.default: onnx_translate_adaptive.max_pool,
         aten.adaptive_max_pool3d.default: onnx_translate_adaptive.max_pool,
+        packed.recurrent(): onnx_translate_rnn.recurrent,
         aten.lstm.input: onnx_translate_rnn.lstm_of(lambda: exporters(aten.lstm.input)),
         aten.amin.default: _extreme_of("ReduceMin"),
         aten.amax.default: _extreme_of("ReduceMax"),

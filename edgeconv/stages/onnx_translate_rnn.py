@@ -15,28 +15,71 @@ def rnn_of(activation: str) -> Callable[..., Any]:
         bidirectional: bool, batch_first: bool,
     ) -> tuple[Any, Any]:  # fmt: skip
         del dropout, train  # an evaluated model drops nothing
-        ways, each = (2 if bidirectional else 1), (4 if has_biases else 2)
+        kind = f"rnn_{activation.lower()}"
         current = op.Transpose(x, perm=[1, 0, 2]) if batch_first else x
-        last = []
-        for layer in range(num_layers):
-            mine = [params[(layer * ways + way) * each : (layer * ways + way + 1) * each] for way in range(ways)]
-            w, r = (op.Concat(*[op.Unsqueeze(one[n], [0]) for one in mine], axis=0) for n in (0, 1))
-            inputs = [current, w, r]
-            if has_biases:
-                biases = [op.Unsqueeze(op.Concat(one[2], one[3], axis=0), [0]) for one in mine]
-                inputs.append(op.Concat(*biases, axis=0))
-            sequence, state = op.RNN(
-                *inputs, initial_h=op.Slice(hx, [layer * ways], [(layer + 1) * ways], [0]),
-                direction="bidirectional" if bidirectional else "forward", hidden_size=hx.shape[2],
-                activations=[activation] * ways,
-            )  # fmt: skip
-            # [steps, directions, batch, hidden] → [steps, batch, directions · hidden]
-            current = op.Reshape(op.Transpose(sequence, perm=[0, 2, 1, 3]), [0, 0, -1])
-            last.append(state)
-        state = last[0] if num_layers == 1 else op.Concat(*last, axis=0)
-        return (op.Transpose(current, perm=[1, 0, 2]) if batch_first else current), state
+        out, state = _layers(current, None, [hx], params, kind, has_biases, num_layers, bidirectional)
+        return (op.Transpose(out, perm=[1, 0, 2]) if batch_first else out), state
 
     return rnn
+
+
+def recurrent(
+    x: Any, lengths: Any, states: Sequence[Any], weights: Sequence[Any], kind: str, has_biases: bool, num_layers: int,
+    bidirectional: bool,
+) -> Sequence[Any]:  # fmt: skip
+    """`edgeconv.source.packed.recurrent`."""
+    from onnxscript import opset18 as op
+
+    if states[0].shape[-1] != states[-1].shape[-1]:
+        raise ValueError("a packed LSTM with projections has no ONNX form")
+    live = op.Cast(lengths, to=6)
+    return _layers(x, live, states, weights, kind, has_biases, num_layers, bidirectional)
+
+
+#: ONNX's node, its order of the gates in PyTorch's, and its attributes, by ATen's name.
+_NODES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
+    "lstm": ("LSTM", (0, 3, 1, 2), {}),
+    "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
+    "rnn_tanh": ("RNN", (0,), {"activations": ["Tanh"]}),
+    "rnn_relu": ("RNN", (0,), {"activations": ["Relu"]}),
+}
+
+
+def _layers(
+    x: Any, lengths: Any, states: Sequence[Any], weights: Sequence[Any], kind: str, has_biases: bool, num_layers: int,
+    bidirectional: bool,
+) -> Sequence[Any]:  # fmt: skip
+    """One node of ONNX a layer: the last one's hidden states [steps, batch, directions · hidden], and all last states."""
+    from onnxscript import opset18 as op
+
+    name, order, attributes = _NODES[kind]
+    ways, each, hidden = (2 if bidirectional else 1), (4 if has_biases else 2), int(states[0].shape[2])
+    if "activations" in attributes:
+        attributes = {**attributes, "activations": attributes["activations"] * ways}
+
+    def ordered(gates: Any) -> Any:
+        parts = [op.Slice(gates, [n * hidden], [(n + 1) * hidden], [0]) for n in order]
+        return parts[0] if len(parts) == 1 else op.Concat(*parts, axis=0)
+
+    def both(parts: Sequence[Any]) -> Any:
+        parts = [op.Unsqueeze(one, [0]) for one in parts]
+        return parts[0] if ways == 1 else op.Concat(*parts, axis=0)
+
+    last: list[list[Any]] = [[] for _ in states]
+    for layer in range(num_layers):
+        mine = [weights[(layer * ways + way) * each : (layer * ways + way + 1) * each] for way in range(ways)]
+        biases = [op.Concat(ordered(one[2]), ordered(one[3]), axis=0) for one in mine] if has_biases else []
+        first = [op.Slice(state, [layer * ways], [(layer + 1) * ways], [0]) for state in states]
+        sequence, *made = getattr(op, name)(
+            x, both([ordered(one[0]) for one in mine]), both([ordered(one[1]) for one in mine]),
+            both(biases) if biases else None, lengths, *first,
+            direction="bidirectional" if bidirectional else "forward", hidden_size=hidden, **attributes,
+        )  # fmt: skip
+        # [steps, directions, batch, hidden] → [steps, batch, directions · hidden]
+        x = op.Reshape(op.Transpose(sequence, perm=[0, 2, 1, 3]), [0, 0, -1])
+        for states_of, state in zip(last, made, strict=True):
+            states_of.append(state)
+    return [x, *(one[0] if num_layers == 1 else op.Concat(*one, axis=0) for one in last)]
 
 
 def lstm_of(usual: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from tests.coverage.aten_cases import Case, M, T, _draw
 from tests.coverage.function_inputs import MASK
@@ -30,6 +31,11 @@ def _causal(size: int = 5) -> T:
 def _add(name: str, module: nn.Module, call: Callable[..., Any], *inputs: T) -> None:
     module.eval()
     CASES[f"nn.{name}"] = (lambda *given: call(module, *given), inputs)
+
+
+def _unpacked(packed: Any, states: Any) -> tuple[T, ...]:
+    padded, lengths = pad_packed_sequence(packed, batch_first=True, padding_value=-1.0, total_length=6)
+    return padded, lengths, *(states if isinstance(states, tuple) else [states])
 
 
 torch.manual_seed(0)
@@ -82,6 +88,15 @@ def _unrolled(cell: nn.Module, x: T, h: T) -> T:
 _add("GRUCell loop", nn.GRUCell(8, 6), _unrolled, STEPS, STATE)
 _add("RNNCell loop", nn.RNNCell(8, 6, nonlinearity="relu"), _unrolled, STEPS, STATE)
 _add("LSTM states", nn.LSTM(8, 6, 2, batch_first=True), lambda m, x: m(x)[1][0][-1], STEPS)
+LENGTHS, WORDS = torch.tensor([3, 5, 2]), _draw(3, 5, 8, seed=97)
+for _kind, _layers, _both in (("LSTM", 2, True), ("LSTM", 1, False), ("GRU", 2, True), ("RNN", 1, True)):
+    _add(
+        f"{_kind} packed {_layers} {_both}",
+        getattr(nn, _kind)(8, 6, _layers, batch_first=True, bidirectional=_both),
+        lambda m, x, n: _unpacked(*m(pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False))),
+        WORDS,
+        LENGTHS,
+    )
 _add("GRU unbatched", nn.GRU(8, 6, bidirectional=True), lambda m, x: m(x[0]), STEPS)
 _add("ConvTranspose3d", nn.ConvTranspose3d(4, 6, 2, stride=2), lambda m, x: m(x), _draw(1, 4, 3, 4, 5, seed=97))
 _add("CrossEntropyLoss smoothing", nn.CrossEntropyLoss(label_smoothing=0.1), lambda m, x, n: m(x, n), SCORES, CLASSES)
