@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from edgeconv.source import traceable
@@ -59,24 +60,42 @@ def traced(loaded: Any) -> Any:
 
 
 def _exported(loaded: Any) -> Any:
-    """The program, where it needs that with the one value of an input whose example has but one, as a size must be known."""
+    """The program; numbers that it reads of an input are taken for constants where the input has but one value."""
+    steady = {spec.name: loaded.example[spec.name] for spec in loaded.inputs if _has_one_value(spec)}
+    try:
+        program, _ = _once(loaded, {})
+    except Exception:
+        if not steady:
+            raise
+        program = None
+    if steady and (program is None or _reads_numbers(program)):
+        with (
+            contextlib.nullcontext() if program is None else contextlib.suppress(Exception)
+        ):  # the first one stands then
+            found, seen = _once(loaded, steady)
+            if seen.read:
+                found.graph_module.meta[_FIXED] = sorted(steady)
+            program = found
+    return program
+
+
+def _once(loaded: Any, steady: dict[str, Any]) -> tuple[Any, Any]:
     import torch
 
-    steady: dict[str, Any] = {}
-    while True:
-        try:
-            with traceable.followed(loaded.module, steady) as seen:
-                program = torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False)
-        except Exception:
-            if steady:
-                raise
-            steady = {spec.name: loaded.example[spec.name] for spec in loaded.inputs if _has_one_value(spec)}
-            if not steady:
-                raise
-        else:
-            if seen.read:
-                program.graph_module.meta[_FIXED] = sorted(steady)
-            return program
+    with traceable.followed(loaded.module, steady) as seen:
+        return torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False), seen
+
+
+def _reads_numbers(program: Any) -> bool:
+    """Whether sizes are integers that the program reads of tensors."""
+    import torch
+
+    return any(
+        isinstance(node.meta.get("val"), torch.SymInt)
+        and node.target in {aten.item.default, aten._local_scalar_dense.default}
+        for aten in [torch.ops.aten]
+        for node in program.graph.nodes
+    )
 
 
 def _has_one_value(spec: Any) -> bool:
