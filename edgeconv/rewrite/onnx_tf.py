@@ -41,6 +41,7 @@ from edgeconv.rewrite.spell_quantized import SpellQuantized
 from edgeconv.rewrite.spell_reduce_norm import SpellReduceNorm
 from edgeconv.rewrite.spell_resize import SpellResize
 from edgeconv.rewrite.spell_unique import SpellUnique
+from edgeconv.rewrite.spell_wide import SpellWide
 from edgeconv.rewrite.widen_integers import WidenIntegers
 
 
@@ -101,6 +102,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
             SpellUnique(),
             SpellMod(),
             SpellMatmul(),
+            SpellWide(frozenset(weight.name for weight in weights)),
             LowerRank(),
             OnnxTfSqueeze(),
             OnnxTfSplit(),

@@ -145,6 +145,8 @@ class Quantize(Stage):
                 kept[node.name] = "computed weight"
             elif weight.dtype != np.float32:
                 kept[node.name] = f"{weight.dtype} weight"
+            elif node.op_type in {"MatMul", "Gemm"} and weight.ndim == 2 and weight.shape[_turned(node)] == 1:
+                kept[node.name] = "one input feature"
             elif weight.size < self.min_elements:
                 kept[node.name] = f"only {weight.size} elements"
             elif not np.isfinite(weight).all():
@@ -154,6 +156,11 @@ class Quantize(Stage):
             else:
                 chosen.append(node.name)
         return chosen, kept
+
+
+def _turned(node: Any) -> int:
+    """The axis of a product's weight that holds the input features."""
+    return next((int(one.i) for one in node.attribute if one.name == "transB"), 0)
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
