@@ -163,6 +163,15 @@ def _filled(x: Pair, value: Any = 0.0) -> Pair:
     return Pair(x.re * 0 + value.re, x.im * 0 + value.im)
 
 
+def _padded(x: Pair, widths: Any, mode: str = "constant", value: Any = None) -> Pair:
+    import torch
+
+    number = pair_of(value or 0.0)
+    fills = number if mode == "constant" else (None, None)
+    pad = torch.nn.functional.pad
+    return Pair(*(pad(part, widths, mode, fill) for part, fill in zip(x, fills, strict=True)))
+
+
 def _masked(x: Pair, mask: Any, value: Any) -> Pair:
     value = pair_of(value)
     return Pair(x.re.masked_fill(mask, value.re), x.im.masked_fill(mask, value.im))
@@ -203,6 +212,8 @@ COMPUTED: dict[str, Callable[..., Any]] = {
     "zeros_like": _zeros,
     "new_zeros": _zeros,
     "masked_fill": _masked,
+    "pad": _padded,
+    "constant_pad_nd": _padded,
     "copy": lambda _, values, *__: pair_of(values),
     **{name: _product_by(name) for name in ("matmul", "mm", "bmm", "einsum", "outer", "mv", "dot")},
 }

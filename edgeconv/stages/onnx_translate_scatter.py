@@ -27,6 +27,7 @@ def table() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.diagonal_scatter.default: _diagonal_scatter,
         aten.as_strided_scatter.default: _as_strided_scatter,
         aten.put.default: _put,
+        aten.unfold_backward.default: _overlap_add,
         aten.repeat_interleave.self_Tensor: _repeat_interleave,
         aten.repeat_interleave.Tensor: _repeats,
     }
@@ -39,6 +40,39 @@ def _copy(x: Any, src: Any, non_blocking: bool = False) -> Any:
     del non_blocking
     made = op.CastLike(src, x)
     return made if list(src.shape) == list(x.shape) else op.Expand(made, [int(n) for n in x.shape])
+
+
+def _overlap_add(grad: Any, input_size: Any, dim: int, size: int, step: int) -> Any:
+    """Frames [..., frames, ..., size] summed where they lie, `step` apart along `dim`: what an inverse STFT ends with.
+
+    The exporter's decomposition writes each sample of a frame for itself. Here a frame is cut in pieces of `step`, and all first
+    pieces are a line, all second ones another, one step later.
+    """
+    from onnxscript import opset18 as op
+
+    target = [int(n) for n in input_size]
+    axes = len(grad.shape) - 1
+    dim = dim % len(target)
+    at = dim + axes - len(target)  # missing axes of the target are in front
+    frames, pieces = int(grad.shape[at]), -(-size // step)
+    others = [axis for axis in range(axes) if axis != at]
+    x = op.Transpose(grad, perm=[*others, at, axes])
+    lead = [int(grad.shape[axis]) for axis in others]
+    if pieces * step > size:
+        x = op.Pad(x, [0] * len(others) + [0, 0] + [0] * len(others) + [0, pieces * step - size])
+    total: Any = None
+    for piece in range(pieces):
+        part = op.Reshape(op.Slice(x, [piece * step], [(piece + 1) * step], [axes]), [*lead, frames * step])
+        ends = [0] * len(lead)
+        part = op.Pad(part, [*ends, piece * step, *ends, (pieces - 1 - piece) * step])
+        total = part if total is None else op.Add(total, part)
+    length = (frames - 1 + pieces) * step
+    if length < target[dim]:
+        total = op.Pad(total, [*ends, 0, *ends, target[dim] - length])
+    elif length > target[dim]:
+        total = op.Slice(total, [0], [target[dim]], [axes - 1])
+    back = [*range(at), axes - 1, *range(at, axes - 1)]
+    return op.Expand(op.Transpose(total, perm=back), target)
 
 
 def _scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:

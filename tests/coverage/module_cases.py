@@ -88,6 +88,16 @@ def _unrolled(cell: nn.Module, x: T, h: T) -> T:
 _add("GRUCell loop", nn.GRUCell(8, 6), _unrolled, STEPS, STATE)
 _add("RNNCell loop", nn.RNNCell(8, 6, nonlinearity="relu"), _unrolled, STEPS, STATE)
 _add("LSTM states", nn.LSTM(8, 6, 2, batch_first=True), lambda m, x: m(x)[1][0][-1], STEPS)
+FRAMES = _draw(2, 5, 3, 7, seed=98)
+for _step, _length in ((3, 19), (3, 24), (2, 12), (7, 35)):
+    _add(
+        f"frames {_step} apart on {_length}",
+        nn.Identity(),
+        lambda m, x, n=_length, by=_step: torch.ops.aten.unfold_backward(m(x), [2, n, 3], 1, 7, by),
+        FRAMES,
+    )
+_add("Linear of one feature", nn.Sequential(nn.Linear(1, 6), nn.Linear(6, 4)), lambda m, x: m(x[..., :1]), TOKENS)
+_add("factor of one feature", nn.Linear(4, 4), lambda m, x: m(x[..., :1] / torch.arange(1.0, 5.0)), TOKENS)
 LENGTHS, WORDS = torch.tensor([3, 5, 2]), _draw(3, 5, 8, seed=97)
 for _kind, _layers, _both in (("LSTM", 2, True), ("LSTM", 1, False), ("GRU", 2, True), ("RNN", 1, True)):
     _add(
