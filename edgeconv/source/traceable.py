@@ -145,7 +145,7 @@ class _Known:
             return args, kwargs
         with _disable_current_modes():
             if name in _MADE:
-                return (args[0] if name == "tensor" else numbers(args[0]), *args[1:]), kwargs
+                return (numbers(args[0]) if name in _OF_SIZES else args[0], *args[1:]), kwargs
             return (args[0], *map(numbers, args[1:])), {key: numbers(one) for key, one in kwargs.items()}
 
     def note(self, function: Any, name: str, args: Any, kwargs: Any, made: Any) -> None:
@@ -193,7 +193,11 @@ _SIZED = frozenset(
     "new_zeros new_ones new_full new_empty".split()
 )
 #: What makes constants of numbers.
-_MADE = frozenset({"arange", "full", "ones", "tensor", "zeros"})
+_MADE = frozenset(
+    "arange as_tensor asarray eye from_numpy full linspace logspace ones scalar_tensor tensor zeros".split()
+)
+#: Those of them whose first argument is a size.
+_OF_SIZES = frozenset("arange eye full ones zeros".split())
 _RANDOM = ("rand", "normal", "bernoulli", "multinomial", "dropout", "exponential", "poisson", "empty")
 #: How Python reads a tensor's value, and how many elements what may be read has at most.
 _READS = frozenset({"item", "tolist", "numpy", "__array__", "__bool__", "__float__", "__index__", "__int__"})

@@ -23,6 +23,14 @@ def written(x):
     return made
 
 
+def normalized(x, mean, std):
+    """As torchvision's function of that name does."""
+    mean, std = torch.as_tensor(mean, dtype=x.dtype), torch.as_tensor(std, dtype=x.dtype)
+    if (std == 0).any():
+        raise ValueError("division by zero")
+    return x.view(2, 3, 2).clone().sub_(mean.view(-1, 1)).div_(std.view(-1, 1))
+
+
 class Net(torch.nn.Module):
     def __init__(self, forward):
         super().__init__()
@@ -48,8 +56,9 @@ class Net(torch.nn.Module):
         lambda self, x: x[:, : self.plain[0].item()] + torch.zeros(2, self.plain[0]),
         lambda self, x: x.to(torch.from_numpy(torch.tensor(0.0, dtype=torch.float64).numpy()).dtype),
         lambda self, x: written(x)[:, : int(self.left)],
+        lambda self, x: normalized(x, [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]),
     ],
-    ids=["pad", "slice", "view", "factor", "new", "computed", "list", "plain", "numpy", "beside a write"],
+    ids=["pad", "slice", "view", "factor", "new", "computed", "list", "plain", "numpy", "beside a write", "of lists"],
 )
 def test_sizes_that_are_buffers(forward):
     exported(Net(forward), torch.rand(2, 6))
