@@ -39,8 +39,9 @@ def freeze(module: Any, example_inputs: Any, specs: tuple[InputSpec, ...], path:
         module, example_inputs = nesting.by_tensors(module, example_inputs)
         example, found = examples.inputs_of(source, example_inputs, calling.parameter_names(module))
         module = nesting.only_tensors(module, calling.check_deterministic(module, example))
-        with traceable.followed(module):
-            program = torch.export.export(module, (), kwargs=example)
+        program, told = traceable.exported(module, example, found)
+        for sentence in told:
+            warnings.warn(sentence, stacklevel=2)
         torch.export.save(program, path)
     except SourceError:
         raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgeconv.source.packed import Packer
@@ -34,6 +35,77 @@ def prefer() -> Callable[[], None]:
     return restore
 
 
+def exported(module: Any, example: Mapping[str, Any], inputs: Sequence[Any]) -> tuple[Any, list[str]]:
+    """A torch.export program, and what must be said of it: sentences for the report.
+
+    Where sizes would depend on numbers that the module reads of an input, these are taken for constants if the input has but
+    one value (lengths of an example that has no padding).
+
+    Args:
+        module: with a forward that takes `example` by name.
+        example: tensors by input name.
+        inputs: their specs.
+
+    Raises:
+        Exception: whatever torch.export raises.
+    """
+    steady = {spec.name: example[spec.name] for spec in inputs if _has_one_value(spec)}
+    try:
+        program, seen = _once(module, example, {})
+    except Exception:
+        if not steady:
+            raise
+        return _told(*_once(module, example, steady))
+    if steady and _has_open_sizes(program):
+        with contextlib.suppress(Exception):  # then the first one is what there is
+            return _told(*_once(module, example, steady))
+    return _told(program, seen)
+
+
+def _once(module: Any, example: Mapping[str, Any], steady: Mapping[str, Any]) -> tuple[Any, Any]:
+    import torch
+
+    with followed(module, steady) as seen:
+        return torch.export.export(module, (), kwargs=dict(example), strict=False), seen
+
+
+def _told(program: Any, seen: Any) -> tuple[Any, list[str]]:
+    told = []
+    if seen.read:
+        told.append(
+            f"the model reads numbers of {' or '.join(sorted(seen.read))}, as a rule for a size: in the file they are what "
+            "the example's value gives, and conditions on them are decided"
+        )
+    if seen.steps:
+        told.append(
+            f"pad_packed_sequence gives {' or '.join(map(str, sorted(seen.steps)))} steps in the file, PyTorch as many as the "
+            "longest sequence has; total_length makes both the same"
+        )
+    return program, told
+
+
+def _has_one_value(spec: Any) -> bool:
+    """Whether a spec is that of lengths or of a count, and allows one value only."""
+    return (
+        spec.dtype.startswith(("int", "uint"))
+        and len(spec.shape) <= 1
+        and spec.low is not None
+        and spec.low == spec.high
+    )
+
+
+def _has_open_sizes(program: Any) -> bool:
+    import torch
+
+    return any(
+        isinstance(size, torch.SymInt)
+        for node in program.graph.nodes
+        for one in torch.utils._pytree.tree_leaves(node.meta.get("val"))
+        if isinstance(one, torch.Tensor)
+        for size in one.shape
+    )
+
+
 def followed(module: Any, steady: Mapping[str, Any] | None = None) -> Any:
     """A mode under which torch.export takes what it otherwise loses.
 
@@ -43,34 +115,39 @@ def followed(module: Any, steady: Mapping[str, Any] | None = None) -> Any:
     Args:
         module: what is traced under it.
         steady: inputs by name whose value never changes, or may be taken for that: of them (and what is constant) numbers
-            may be read too, as int(lengths.max()) does for a size. Never conditions: `if lengths.max() > 9` stays an error.
+            may be read too, as int(lengths.max()) does for a size. `if lengths.max() > 9` stays an error; a number, once it
+            is read, may decide a condition.
 
     Returns:
-        A context manager; its `read` tells whether a number was read of `steady`.
+        A context manager; its `read` tells of which of `steady` a number was read, its `steps` the lengths that packed
+        sequences were padded to.
     """
     import torch
     from torch.utils._python_dispatch import _disable_current_modes
 
-    known, packer = _Known(module, steady or {}), Packer()
+    known = _Known(module, steady or {})
+    packer = Packer(known.constant, known.tell)
 
     class Follow(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
-        _hook: Any = None
-
-        @property
-        def read(self) -> bool:
-            return known.supposed_was_read
+        read, steps = known.read, packer.steps
+        _hooks: Any = ()
 
         def __enter__(self) -> Any:
             if hasattr(module, "register_forward_pre_hook"):
-                self._hook = module.register_forward_pre_hook(known.start, with_kwargs=True)
+                self._hooks = (
+                    module.register_forward_pre_hook(known.start, with_kwargs=True),
+                    module.register_forward_hook(lambda _, args, out: packer.refuse("the forward's return", out)),
+                )
             return super().__enter__()
 
         def __exit__(self, *raised: Any) -> Any:
-            if self._hook is not None:
-                self._hook.remove()
+            for hook in self._hooks:
+                hook.remove()
             return super().__exit__(*raised)
 
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if torch.compiler.is_dynamo_compiling():  # branches of torch.cond
+                return function(*args, **(kwargs or {}))
             name = getattr(function, "__name__", "")
             if function == torch.Tensor.data.__get__:
                 function = torch.Tensor.detach
@@ -78,10 +155,11 @@ def followed(module: Any, steady: Mapping[str, Any] | None = None) -> Any:
                 with _disable_current_modes():
                     return function(known.value_of(args[0]))
             args, kwargs = known.sizes(name, args, kwargs or {})
-            made = packer.called(name, args)
+            made = packer.called(name, args, kwargs)
             if made is not None:
                 return made
             made = function(*args, **kwargs)
+            packer.note(name, args, made)
             known.note(function, name, args, kwargs, made)
             return made
 
@@ -92,11 +170,11 @@ class _Known:
     """The values of tensors in a trace that come of a module's state, of constants, and of `steady` inputs."""
 
     def __init__(self, module: Any, steady: Mapping[str, Any]) -> None:
-        self.supposed_was_read = False
+        self.read: set[str] = set()
         self._module, self._steady = module, steady
         self._state = {name: one.detach().clone() for name, one in _state(module) if one.numel() <= _MOST_READ}
         self._real: dict[int, tuple[Any, Any]] = {}
-        self._supposed: set[int] = set()  # ids of what is known for the sake of `steady` only
+        self._supposed: dict[int, set[str]] = {}  # by id, the names of `steady` without which it were not known
         self._lost: dict[int, Any] = {}  # storages that were written into; kept, that no other has their address
 
     def start(self, _: Any, args: Any, kwargs: Any) -> None:
@@ -107,14 +185,25 @@ class _Known:
         )
         for name in self._steady.keys() & kwargs.keys():
             self._real[id(kwargs[name])] = (kwargs[name], self._steady[name])
-            self._supposed.add(id(kwargs[name]))
+            self._supposed[id(kwargs[name])] = {name}
+
+    def constant(self, one: Any) -> Any:
+        """A tensor's value, if it is the same for all inputs; or None."""
+        return None if id(one) in self._supposed else self.value_of(one)
+
+    def tell(self, one: Any, value: Any) -> None:
+        """Set a tensor's value."""
+        self._real[id(one)] = (one, value)
 
     def value_of(self, one: Any) -> Any:
         """A tensor's value, or None."""
         import torch
 
-        if type(one) is torch.Tensor and one.device.type != "meta" and not torch._is_functional_tensor(one):
-            found = one  # a constant that is no buffer; what stands for others has a type of its own
+        if (
+            type(one) is torch.Tensor
+        ):  # no buffer; what stands for others in the trace has a type of its own, or is wrapped
+            wrapped = torch._C._functorch.is_functorch_wrapped_tensor(one) or torch._is_functional_tensor(one)
+            found = None if wrapped or one.device.type == "meta" or one.layout != torch.strided else one
         else:
             found = self._real.get(id(one), (None, None))[1]
         return None if found is None or found.untyped_storage()._cdata in self._lost else found
@@ -123,7 +212,7 @@ class _Known:
         """Whether a way to read a tensor (see `_READS`) can be answered, and may."""
         if self.value_of(one) is None or (id(one) in self._supposed and name == "__bool__"):
             return False
-        self.supposed_was_read = self.supposed_was_read or id(one) in self._supposed
+        self.read.update(self._supposed.get(id(one), ()))
         return True
 
     def sizes(self, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -134,7 +223,11 @@ class _Known:
         def number(one: Any) -> Any:
             if isinstance(one, slice):
                 return slice(number(one.start), number(one.stop), number(one.step))
-            if isinstance(one, torch.Tensor) and one.dim() == 0 and not one.is_floating_point():
+            if (
+                isinstance(one, torch.Tensor)
+                and one.dim() == 0
+                and one.dtype in {torch.int64, torch.int32, torch.int16}
+            ):
                 return self.value_of(one).item() if self.may_read(name, one) else one
             return one
 
@@ -145,7 +238,7 @@ class _Known:
             return args, kwargs
         with _disable_current_modes():
             if name in _MADE:
-                return (numbers(args[0]) if name in _OF_SIZES else args[0], *args[1:]), kwargs
+                return (tuple(map(numbers, args)) if name in _OF_SIZES else args), kwargs
             return (args[0], *map(numbers, args[1:])), {key: numbers(one) for key, one in kwargs.items()}
 
     def note(self, function: Any, name: str, args: Any, kwargs: Any, made: Any) -> None:
@@ -153,7 +246,10 @@ class _Known:
         import torch
         from torch.utils._python_dispatch import _disable_current_modes
 
-        tensors = [one for one in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)]
+        leaves = torch.utils._pytree.tree_leaves((args, kwargs))
+        tensors = [one for one in leaves if isinstance(one, torch.Tensor)]
+        if any(isinstance(one, (torch.SymInt, torch.SymFloat, torch.SymBool)) for one in leaves):
+            tensors = []
         if not tensors and name not in _MADE:
             return
         in_place = name.endswith("_") and not name.endswith("__") and name not in {"requires_grad_", "detach_"}
@@ -173,8 +269,9 @@ class _Known:
             found = function(*args, **kwargs)
         for one, value in zip(made, found if isinstance(found, (tuple, list)) else [found], strict=True):
             self._real[id(one)] = (one, value)
-            if any(id(other) in self._supposed for other in tensors):
-                self._supposed.add(id(one))
+            names = set[str]().union(*(self._supposed.get(id(other), ()) for other in tensors))
+            if names:
+                self._supposed[id(one)] = names
 
     def _lose(self, one: Any) -> None:
         found = self.value_of(one)
@@ -196,9 +293,9 @@ _SIZED = frozenset(
 _MADE = frozenset(
     "arange as_tensor asarray eye from_numpy full linspace logspace ones scalar_tensor tensor zeros".split()
 )
-#: Those of them whose first argument is a size.
-_OF_SIZES = frozenset("arange eye full ones zeros".split())
-_RANDOM = ("rand", "normal", "bernoulli", "multinomial", "dropout", "exponential", "poisson", "empty")
+#: Those of them whose arguments by place are sizes.
+_OF_SIZES = frozenset("arange eye ones zeros".split())
+_RANDOM = ("rand", "gumbel", "normal", "bernoulli", "multinomial", "dropout", "exponential", "poisson", "empty")
 #: How Python reads a tensor's value, and how many elements what may be read has at most.
 _READS = frozenset({"item", "tolist", "numpy", "__array__", "__bool__", "__float__", "__index__", "__int__"})
 _MOST_READ = 4096

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from edgeconv.source import traceable
 from edgeconv.stages import complex_pairs
 
 _STAYS_COMPLEX = "edgeconv_stays_complex"
-_FIXED = "edgeconv_fixed"
+_TOLD = "edgeconv_told"
 
 
 def stays_complex(program: Any) -> str:
@@ -19,13 +18,7 @@ def stays_complex(program: Any) -> str:
 
 def warnings_of(program: Any) -> list[str]:
     """What must be said of what `program_of` gave: sentences for the report."""
-    names = getattr(getattr(program, "graph_module", None), "meta", {}).get(_FIXED, [])
-    if not names:
-        return []
-    return [
-        f"the model reads numbers, as a rule sizes, of {' or '.join(names)}: in the file they are those that the example's "
-        "value gives; with another value there what the model does with these numbers stays the same"
-    ]
+    return list(getattr(getattr(program, "graph_module", None), "meta", {}).get(_TOLD, []))
 
 
 def program_of(loaded: Any) -> Any:
@@ -46,60 +39,20 @@ def traced(loaded: Any) -> Any:
     """The torch.export program. Raises whatever torch.export raises."""
     import torch
 
-    program = loaded.program if loaded.program is not None else _exported(loaded)
+    program, told = loaded.program, list[str]()
+    if program is None:
+        program, told = traceable.exported(loaded.module, loaded.example, loaded.inputs)
     if complex_pairs.has_complex(program):
         try:
             program = complex_pairs.without_complex(program, loaded.example)
         except Exception as error:  # noqa: BLE001 - the exporter knows some operators itself; if it fails, this is told
             program.graph_module.meta[_STAYS_COMPLEX] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    program.graph_module.meta[_TOLD] = told
     for graph_module in program.graph_module.modules():
         if isinstance(graph_module, torch.fx.GraphModule):
             _equal_bounds(graph_module.graph)
             _promote(graph_module.graph)
     return program
-
-
-def _exported(loaded: Any) -> Any:
-    """The program; numbers that it reads of an input are taken for constants where the input has but one value."""
-    steady = {spec.name: loaded.example[spec.name] for spec in loaded.inputs if _has_one_value(spec)}
-    try:
-        program, _ = _once(loaded, {})
-    except Exception:
-        if not steady:
-            raise
-        program = None
-    if steady and (program is None or _reads_numbers(program)):
-        with (
-            contextlib.nullcontext() if program is None else contextlib.suppress(Exception)
-        ):  # the first one stands then
-            found, seen = _once(loaded, steady)
-            if seen.read:
-                found.graph_module.meta[_FIXED] = sorted(steady)
-            program = found
-    return program
-
-
-def _once(loaded: Any, steady: dict[str, Any]) -> tuple[Any, Any]:
-    import torch
-
-    with traceable.followed(loaded.module, steady) as seen:
-        return torch.export.export(loaded.module, (), kwargs=dict(loaded.example), strict=False), seen
-
-
-def _reads_numbers(program: Any) -> bool:
-    """Whether sizes are integers that the program reads of tensors."""
-    import torch
-
-    return any(
-        isinstance(node.meta.get("val"), torch.SymInt)
-        and node.target in {aten.item.default, aten._local_scalar_dense.default}
-        for aten in [torch.ops.aten]
-        for node in program.graph.nodes
-    )
-
-
-def _has_one_value(spec: Any) -> bool:
-    return spec.low is not None and spec.low == spec.high and spec.dtype.startswith(("int", "uint"))
 
 
 def _equal_bounds(graph: Any) -> None:

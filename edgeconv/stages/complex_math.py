@@ -213,7 +213,7 @@ COMPUTED: dict[str, Callable[..., Any]] = {
     "new_zeros": _zeros,
     "masked_fill": _masked,
     "pad": _padded,
-    "constant_pad_nd": _padded,
+    "constant_pad_nd": lambda x, widths, value=0.0: _padded(x, widths, "constant", value),
     "copy": lambda _, values, *__: pair_of(values),
     **{name: _product_by(name) for name in ("matmul", "mm", "bmm", "einsum", "outer", "mv", "dot")},
 }

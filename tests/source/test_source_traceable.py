@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from edgeconv.source.examples import spec_of
+from edgeconv.source.traceable import exported as exported_with
 from edgeconv.source.traceable import followed
 
 
@@ -113,6 +115,104 @@ def test_a_condition_on_such_an_input_stays_an_error():
         followed(net, {"lengths": example["lengths"]}),
     ):
         torch.export.export(net, (), kwargs=example, strict=False)
+
+
+def export(forward, *given):
+    with followed(net := Function(forward)):
+        return torch.export.export(net, given, strict=False).module()
+
+
+class Function(torch.nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.rnn = torch.nn.GRU(4, 4, batch_first=True)
+        self.n = torch.nn.Buffer(torch.tensor(2))
+        self._forward = forward
+
+    def forward(self, *given):
+        return self._forward(self, *given)
+
+
+def test_functions_over_a_batch_and_branches_are_traced_as_ever():
+    def mapped(self, x):
+        return torch.vmap(lambda row: (row * torch.arange(4.0)).sum(-1))(x)[:, : int(self.n)]
+
+    def branched(self, x):
+        return torch.cond(x.sum() > 0, lambda x: x + 1, lambda x: x - 1, (x,))
+
+    x = torch.rand(3, 2, 4)
+    for forward in (mapped, branched):
+        torch.testing.assert_close(export(forward, x)(-x), forward(Function(forward), -x))
+
+
+def test_a_count_that_is_no_size_stays_an_input():
+    class Scaled(torch.nn.Module):
+        def forward(self, x, step):
+            return x[:, step.item()] * step.item()
+
+    example = {"x": torch.rand(2, 6), "step": torch.tensor([3])}
+    specs = [spec_of(name, one) for name, one in example.items()]
+    program, told = exported_with(Scaled(), example, specs)
+    other = {**example, "step": torch.tensor([5])}
+    torch.testing.assert_close(program.module()(**other), Scaled()(**other))
+    assert told == []
+
+
+def test_what_was_read_for_a_size_is_told():
+    example = {"x": torch.rand(2, 6), "lengths": torch.tensor([6, 6]), "kind": torch.tensor([1, 1])}
+
+    class Kinds(Masked):
+        def forward(self, x, lengths, kind):
+            return super().forward(x, lengths) * kind[:, None]
+
+    program, told = exported_with(Kinds(), example, [spec_of(name, one) for name, one in example.items()])
+    assert len(told) == 1
+    assert "of lengths," in told[0]
+    assert not any(isinstance(size, torch.SymInt) for node in program.graph.nodes for size in sizes_of(node))
+
+
+def sizes_of(node):
+    made = node.meta.get("val")
+    return made.shape if isinstance(made, torch.Tensor) else ()
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda self, packed: packed.data.sum(),
+        lambda self, packed: self.rnn(packed)[0].data.mean(0),
+        lambda self, packed: 2 * packed.data,
+        lambda self, packed: packed.batch_sizes.sum() * packed.data.new_ones(1),
+        lambda self, packed: packed.batch_sizes[-1] * torch.ones(1),
+    ],
+    ids=["sum", "mean", "returned", "sizes", "last size"],
+)
+def test_what_sees_all_rows_of_a_packed_sequence_is_refused(forward):
+    def whole(self, x, lengths):
+        return forward(self, pack_padded_sequence(x, lengths, batch_first=True))
+
+    with pytest.raises(ValueError, match="packed sequence"):
+        export(whole, torch.rand(3, 6, 4), torch.tensor([6, 4, 2]))
+
+
+def test_constant_lengths_cut_the_steps_as_pytorch_does():
+    def forward(self, x):
+        packed, _ = self.rnn(pack_padded_sequence(x, [5, 4, 2], batch_first=True))
+        return pad_packed_sequence(packed, batch_first=True)[0]
+
+    program, net, x = export(forward, torch.rand(3, 6, 4)), Function(forward), torch.rand(3, 6, 4)
+    net.load_state_dict({name: one for name, one in program.state_dict().items() if name in net.state_dict()})
+    torch.testing.assert_close(program(x), net(x))
+
+
+def test_steps_behind_the_longest_sequence_are_told():
+    def forward(self, x, lengths):
+        packed, _ = self.rnn(pack_padded_sequence(x, lengths, batch_first=True))
+        return pad_packed_sequence(packed, batch_first=True)[0]
+
+    with followed(net := Function(forward)) as seen:
+        torch.export.export(net, (torch.rand(3, 6, 4), torch.tensor([6, 4, 2])), strict=False)
+    assert seen.steps == {6}
 
 
 class Packed(torch.nn.Module):
