@@ -45,6 +45,18 @@ from edgeconv.rewrite.spell_wide import SpellWide
 from edgeconv.rewrite.widen_integers import WidenIntegers
 
 
+def _standing(model: ir.Model, weight: QuantizedWeight, weights: list[QuantizedWeight]) -> QuantizedWeight:
+    """The weight under the name of the constant that holds it now: of equal ones, one is left."""
+    names = {name for graph in model.graphs() for name in graph.initializers}
+    if weight.name in names:
+        return weight
+    for other in weights:
+        alike = other.op == weight.op and np.array_equal(other.integers, weight.integers)
+        if other.name in names and alike and np.array_equal(other.scale, weight.scale):
+            return replace(weight, name=other.name)
+    return weight
+
+
 def _reordered(weight: QuantizedWeight, layout: ChannelsLast) -> QuantizedWeight:
     """The quantized weight as it stands in the graph after its input features were put channels last."""
     order = layout.reordered.get(weight.name)
@@ -111,6 +123,7 @@ def prepare(model: ir.Model, *, channels_last_ends: bool) -> Prepared:
     )
     tidy.fold(model)
     infer_shapes(model)
+    weights = [_standing(model, weight, weights) for weight in weights]
     layout = ChannelsLast(ends=channels_last_ends)
     counts |= run(model, [layout])
     tidy.fold(model)

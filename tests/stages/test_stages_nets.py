@@ -123,6 +123,25 @@ def test_small_groups_of_a_conv_over_volumes_keep_their_integers(tmp_path):
     assert snr > 30
 
 
+TWICE = """
+    def __init__(self):
+        super().__init__()
+        self.conv, self.dense, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8 * 36, 24), nn.BatchNorm1d(24)
+    def embed(self, image):
+        return self.norm(self.dense(torch.relu(self.conv(image)).flatten(1)))
+    def forward(self, image):
+        return self.embed(image) + self.embed(image.flip(3))
+def make():
+    return spread(Net()), (torch.rand(2, 3, 6, 6),)
+"""
+
+
+def test_a_flattened_dense_layer_that_is_called_twice_keeps_its_integers(tmp_path):
+    snr, notes = through(TWICE, tmp_path, quantized=True)
+    assert notes["tflite"]["carried_exactly"] == notes["tflite"]["quantized_weights"]
+    assert snr > 30
+
+
 SPECTROGRAM = """
     def forward(self, wave):
         spectrum = torch.stft(wave, 64, 32, window=torch.hann_window(64), return_complex=True)
